@@ -113,7 +113,7 @@ def columns_of(
 
 
 def row_tables(connection: apsw.Connection, *, schema: str = "main") -> tuple[Table, ...]:
-    """Return the tables with rows of their own, by name: no `sqlite_*`, virtual or shadow tables."""
+    """Return the tables with rows of their own, by name: none of SQLite's, virtual or shadow."""
     rows = connection.execute(
         "SELECT name, wr, strict FROM pragma_table_list"
         " WHERE schema = ? AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
@@ -131,11 +131,12 @@ def typed_expression(expression: str) -> str:
 
     Text and blob are then told apart by `text_flags` only.
     """
-    return f"CASE typeof({expression}) WHEN 'text' THEN CAST({expression} AS BLOB) ELSE {expression} END"
+    as_bytes = f"CAST({expression} AS BLOB)"
+    return f"CASE typeof({expression}) WHEN 'text' THEN {as_bytes} ELSE {expression} END"
 
 
 def text_flags(expressions: Sequence[str]) -> str:
-    """Return SQL for a bit mask: bit n is set where expression n is text. At most 62 expressions."""
+    """Return SQL for a bit mask: bit n is set where expression n is text; at most 62 of them."""
     bits = [f"((typeof({e}) = 'text') << {n})" for n, e in enumerate(expressions)]
     return " | ".join(bits) if bits else "0"
 

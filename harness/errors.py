@@ -2,14 +2,14 @@
 
 A candidate's fault is a `harness.model.Finding`. What is raised instead is here: bad
 arguments and files of the user (`BadInputError`), an environment that does not let the
-harness work (`EnvironmentFault`), and a bug of the harness itself (`InvariantError`).
+harness work (`EnvironmentFaultError`), and a bug of the harness itself (`InvariantError`).
 """
 
 from enum import IntEnum
 
 __all__ = [
     "BadInputError",
-    "EnvironmentFault",
+    "EnvironmentFaultError",
     "ExitCode",
     "HarnessError",
     "InvariantError",
@@ -38,7 +38,7 @@ class BadInputError(HarnessError):
     exit_code = ExitCode.BAD_INPUT
 
 
-class EnvironmentFault(HarnessError):
+class EnvironmentFaultError(HarnessError):
     """The machine denies what the harness needs: a lock, space, a program; nothing was lost."""
 
     exit_code = ExitCode.BAD_INPUT
