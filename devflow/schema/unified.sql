@@ -1,0 +1,600 @@
+-- The unified database. Every table has `seq`, a rowid that VACUUM keeps, for full-text indexes, vectors and origins;
+-- and `id`, the key that the services use, which is never NULL. Timestamps stand as they were written.
+
+-- Tasks, memory, knowledge -------------------------------------------------------------------------------------------
+
+CREATE TABLE task_contexts (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    title TEXT NOT NULL,
+    description TEXT,
+    priority TEXT NOT NULL DEFAULT 'm-' CHECK (priority IN ('h-', 'm-', 'l-', '?-')),
+    status TEXT DEFAULT 'planning' CHECK (status IN ('planning', 'active', 'blocked', 'completed', 'archived')),
+    complexity_score REAL CHECK (complexity_score BETWEEN 0.0 AND 1.0),
+    estimated_duration_minutes INTEGER,
+    required_capabilities TEXT,
+    primary_platform TEXT CHECK (primary_platform IN ('claude_code', 'openai_codex', 'gemini_cli', 'cursor')),
+    platform_routing TEXT,
+    architectural_context TEXT DEFAULT '{}',
+    implementation_context TEXT DEFAULT '{}',
+    debugging_context TEXT DEFAULT '{}',
+    maintenance_context TEXT DEFAULT '{}',
+    cc_session_id TEXT,
+    cc_task_file TEXT,
+    branch_name TEXT,
+    parent_task_id TEXT REFERENCES task_contexts (id),
+    depends_on TEXT,
+    created_at TEXT DEFAULT (datetime('now')),
+    updated_at TEXT DEFAULT (datetime('now')),
+    completed_at TEXT
+);
+
+CREATE TABLE memory_blocks (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    task_id TEXT NOT NULL REFERENCES task_contexts (id) ON DELETE CASCADE,
+    session_id TEXT NOT NULL,
+    block_type TEXT NOT NULL CHECK (block_type IN ('architectural', 'implementation', 'debugging', 'maintenance',
+        'context', 'decision', 'emergency_context', 'context_snapshot')),
+    label TEXT NOT NULL,
+    content TEXT NOT NULL,
+    metadata TEXT DEFAULT '{}',
+    importance_score REAL DEFAULT 0.5 CHECK (importance_score BETWEEN 0.0 AND 1.0),
+    relationships TEXT DEFAULT '[]',
+    embedding BLOB,
+    embedding_model TEXT DEFAULT 'text-embedding-3-small',
+    created_at TEXT DEFAULT (datetime('now')),
+    last_accessed TEXT DEFAULT (datetime('now')),
+    access_count INTEGER DEFAULT 1,
+    updated_at TEXT
+);
+
+-- Several embeddings a block, of any models and dimensions; a block that never existed stays named (an old orphan).
+CREATE TABLE memory_block_embeddings (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    block_id TEXT REFERENCES memory_blocks (id) ON DELETE CASCADE,
+    model TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    embedding BLOB NOT NULL,
+    created_at TEXT DEFAULT CURRENT_TIMESTAMP,
+    updated_at TEXT DEFAULT CURRENT_TIMESTAMP
+);
+
+CREATE TABLE knowledge_entities (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    entity_type TEXT NOT NULL CHECK (entity_type IN ('person', 'technology', 'pattern', 'antipattern', 'rule',
+        'preference')),
+    name TEXT NOT NULL,
+    description TEXT,
+    confidence_score REAL DEFAULT 0.5 CHECK (confidence_score BETWEEN 0.0 AND 1.0),
+    extraction_source TEXT NOT NULL,
+    learned_from_task_id TEXT REFERENCES task_contexts (id),
+    first_seen TEXT DEFAULT (datetime('now')),
+    last_confirmed TEXT DEFAULT (datetime('now')),
+    usage_count INTEGER DEFAULT 1,
+    validation_status TEXT DEFAULT 'pending' CHECK (validation_status IN ('pending', 'confirmed', 'rejected')),
+    embedding BLOB,
+    tags TEXT DEFAULT '[]',
+    updated_at TEXT,
+    UNIQUE (entity_type, name)
+);
+
+CREATE TABLE knowledge_entity_embeddings (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    entity_id TEXT REFERENCES knowledge_entities (id) ON DELETE CASCADE,
+    model TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    embedding BLOB NOT NULL,
+    created_at TEXT DEFAULT CURRENT_TIMESTAMP,
+    updated_at TEXT DEFAULT CURRENT_TIMESTAMP
+);
+
+CREATE TABLE entity_relationships (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    source_entity_id TEXT NOT NULL REFERENCES knowledge_entities (id) ON DELETE CASCADE,
+    target_entity_id TEXT NOT NULL REFERENCES knowledge_entities (id) ON DELETE CASCADE,
+    relationship_type TEXT NOT NULL,
+    relationship_strength REAL DEFAULT 0.5 CHECK (relationship_strength BETWEEN 0.0 AND 1.0),
+    context_description TEXT,
+    discovered_at TEXT DEFAULT (datetime('now')),
+    confirmed_count INTEGER DEFAULT 1,
+    last_confirmed TEXT DEFAULT (datetime('now')),
+    UNIQUE (source_entity_id, target_entity_id, relationship_type)
+);
+
+-- Sessions, platforms, costs -----------------------------------------------------------------------------------------
+
+CREATE TABLE coordination_sessions (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    task_id TEXT NOT NULL REFERENCES task_contexts (id) ON DELETE CASCADE,
+    platform TEXT NOT NULL CHECK (platform IN ('claude_code', 'openai_codex', 'gemini_cli', 'cursor', 'openrouter')),
+    session_type TEXT DEFAULT 'development' CHECK (session_type IN ('development', 'review', 'debugging', 'handoff',
+        'planning')),
+    status TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'completed', 'failed', 'handed_off')),
+    start_time TEXT DEFAULT (datetime('now')),
+    end_time TEXT,
+    duration_seconds INTEGER GENERATED ALWAYS AS (
+        CASE WHEN end_time IS NOT NULL THEN (julianday(end_time) - julianday(start_time)) * 86400 ELSE NULL END
+    ) STORED,
+    tokens_used INTEGER DEFAULT 0,
+    api_calls INTEGER DEFAULT 0,
+    estimated_cost_usd REAL DEFAULT 0.0,
+    model_used TEXT,
+    context_size_start INTEGER,
+    context_size_end INTEGER,
+    compaction_events INTEGER DEFAULT 0,
+    handoff_from_session TEXT REFERENCES coordination_sessions (id),
+    handoff_to_session TEXT REFERENCES coordination_sessions (id),
+    handoff_context TEXT,
+    handoff_success BOOLEAN,
+    user_satisfaction INTEGER CHECK (user_satisfaction BETWEEN 1 AND 5),
+    task_progress_delta REAL DEFAULT 0.0 CHECK (task_progress_delta BETWEEN -1.0 AND 1.0),
+    errors_encountered INTEGER DEFAULT 0,
+    metadata TEXT DEFAULT '{}',
+    updated_at TEXT DEFAULT (datetime('now'))
+);
+
+CREATE TABLE session_audit_log (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    session_id TEXT NOT NULL REFERENCES coordination_sessions (id) ON DELETE CASCADE,
+    old_status TEXT,
+    new_status TEXT,
+    changed_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+);
+
+CREATE TABLE sessions (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    context TEXT,
+    metadata TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+);
+
+CREATE TABLE platform_performance (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    platform TEXT NOT NULL,
+    capability_domain TEXT NOT NULL,
+    task_type TEXT NOT NULL,
+    success_rate REAL DEFAULT 0.0 CHECK (success_rate BETWEEN 0.0 AND 1.0),
+    average_duration_seconds REAL,
+    average_token_usage INTEGER,
+    average_cost_usd REAL,
+    user_satisfaction_avg REAL CHECK (user_satisfaction_avg BETWEEN 1.0 AND 5.0),
+    total_tasks INTEGER DEFAULT 0,
+    measurement_period_start TEXT,
+    measurement_period_end TEXT,
+    confidence_score REAL DEFAULT 0.0 CHECK (confidence_score BETWEEN 0.0 AND 1.0),
+    last_updated TEXT DEFAULT (datetime('now')),
+    UNIQUE (platform, capability_domain, task_type, measurement_period_start)
+);
+
+CREATE TABLE cost_analytics (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    date TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    model TEXT NOT NULL,
+    total_requests INTEGER DEFAULT 0,
+    total_tokens INTEGER DEFAULT 0,
+    total_cost_usd REAL DEFAULT 0.0,
+    input_tokens INTEGER DEFAULT 0,
+    output_tokens INTEGER DEFAULT 0,
+    average_tokens_per_request REAL,
+    cost_per_token REAL,
+    tasks_completed INTEGER DEFAULT 0,
+    cost_per_task REAL,
+    created_at TEXT DEFAULT (datetime('now')),
+    UNIQUE (date, platform, model)
+);
+
+CREATE TABLE synthetic_usage (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    agent_type TEXT NOT NULL,
+    model TEXT,
+    duration_ms INTEGER NOT NULL,
+    tokens_in INTEGER,
+    tokens_out INTEGER,
+    cost_usd REAL,
+    created_at TEXT NOT NULL
+);
+
+-- The model registry, which used to forget at every restart ----------------------------------------------------------
+
+CREATE TABLE model_registry_log (
+    line_no INTEGER PRIMARY KEY,
+    raw BLOB NOT NULL
+);
+
+CREATE TABLE model_providers (
+    seq INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    base_url TEXT,
+    status TEXT NOT NULL DEFAULT 'unknown' CHECK (status IN ('healthy', 'unhealthy', 'unknown')),
+    is_active INTEGER NOT NULL DEFAULT 0 CHECK (is_active IN (0, 1)),
+    first_seen TEXT,
+    last_checked TEXT
+);
+
+CREATE TABLE model_health_history (
+    seq INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL REFERENCES model_providers (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    healthy INTEGER NOT NULL CHECK (healthy IN (0, 1)),
+    error TEXT,
+    checked_at TEXT,
+    line_no INTEGER REFERENCES model_registry_log (line_no)
+);
+
+CREATE TABLE failover_events (
+    seq INTEGER PRIMARY KEY,
+    from_provider TEXT NOT NULL,
+    to_provider TEXT NOT NULL,
+    occurred_at TEXT,
+    reason TEXT,
+    line_no INTEGER REFERENCES model_registry_log (line_no)
+);
+
+CREATE TABLE provider_performance_metrics (
+    seq INTEGER PRIMARY KEY,
+    provider TEXT NOT NULL REFERENCES model_providers (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    day TEXT NOT NULL,
+    checks INTEGER NOT NULL DEFAULT 0,
+    healthy_checks INTEGER NOT NULL DEFAULT 0,
+    availability REAL CHECK (availability BETWEEN 0.0 AND 1.0),
+    UNIQUE (provider, day)
+);
+
+-- Versions -----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE schema_versions (
+    seq INTEGER PRIMARY KEY,
+    version TEXT NOT NULL UNIQUE,
+    applied_at TEXT DEFAULT (datetime('now')),
+    description TEXT
+);
+
+-- An older copy of the same thing, kept for its readers.
+CREATE TABLE schema_version (
+    seq INTEGER PRIMARY KEY,
+    version TEXT NOT NULL UNIQUE,
+    applied_at DATETIME DEFAULT CURRENT_TIMESTAMP
+);
+
+-- What the migration remembers ---------------------------------------------------------------------------------------
+-- origin_<source>_<table>: what each legacy row became. `seq` is the unified row's key; bit n of `residue` says that
+-- column n of the legacy table cannot be read back from the unified row and stands, typed, in its x_ column here.
+
+CREATE TABLE origin_root_task_contexts (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_title, x_description, x_priority, x_status, x_complexity_score, x_estimated_duration_minutes,
+    x_required_capabilities, x_primary_platform, x_platform_routing, x_architectural_context, x_implementation_context,
+    x_debugging_context, x_maintenance_context, x_cc_session_id, x_cc_task_file, x_branch_name, x_parent_task_id,
+    x_depends_on, x_created_at, x_updated_at, x_completed_at
+);
+CREATE TABLE origin_root_memory_blocks (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_task_id, x_session_id, x_block_type, x_label, x_content, x_metadata, x_importance_score, x_relationships,
+    x_embedding, x_embedding_model, x_created_at, x_last_accessed, x_access_count
+);
+CREATE TABLE origin_root_memory_block_embeddings (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_block_id, x_embedding, x_model, x_dimensions, x_created_at, x_updated_at
+);
+CREATE TABLE origin_root_knowledge_entity_embeddings (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_entity_id, x_embedding, x_model, x_dimensions, x_created_at, x_updated_at
+);
+CREATE TABLE origin_root_coordination_sessions (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_task_id, x_platform, x_session_type, x_start_time, x_end_time, x_duration_seconds, x_tokens_used,
+    x_api_calls, x_estimated_cost_usd, x_model_used, x_context_size_start, x_context_size_end, x_compaction_events,
+    x_handoff_from_session, x_handoff_to_session, x_handoff_context, x_handoff_success, x_user_satisfaction,
+    x_task_progress_delta, x_errors_encountered, x_metadata, x_updated_at
+);
+CREATE TABLE origin_root_platform_performance (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_platform, x_capability_domain, x_task_type, x_success_rate, x_average_duration_seconds,
+    x_average_token_usage, x_average_cost_usd, x_user_satisfaction_avg, x_total_tasks, x_measurement_period_start,
+    x_measurement_period_end, x_confidence_score, x_last_updated
+);
+CREATE TABLE origin_root_cost_analytics (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_date, x_platform, x_model, x_total_requests, x_total_tokens, x_total_cost_usd, x_input_tokens,
+    x_output_tokens, x_average_tokens_per_request, x_cost_per_token, x_tasks_completed, x_cost_per_task, x_created_at
+);
+CREATE TABLE origin_root_knowledge_entities (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_entity_type, x_name, x_description, x_confidence_score, x_extraction_source, x_learned_from_task_id,
+    x_first_seen, x_last_confirmed, x_usage_count, x_validation_status, x_embedding, x_tags
+);
+CREATE TABLE origin_root_entity_relationships (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_source_entity_id, x_target_entity_id, x_relationship_type, x_relationship_strength, x_context_description,
+    x_discovered_at, x_confirmed_count, x_last_confirmed
+);
+CREATE TABLE origin_root_schema_versions (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_version, x_applied_at, x_description
+);
+CREATE TABLE origin_root_schema_version (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_version, x_applied_at
+);
+CREATE TABLE origin_root_session_audit_log (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_session_id, x_old_status, x_new_status, x_changed_at
+);
+CREATE TABLE origin_root_synthetic_usage (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_provider, x_agent_type, x_model, x_duration_ms, x_tokens_in, x_tokens_out, x_cost_usd, x_created_at
+);
+CREATE TABLE origin_root_sessions (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_name, x_context, x_metadata, x_created_at, x_updated_at
+);
+CREATE TABLE origin_legacy_task_contexts (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_title, x_description, x_status, x_priority, x_created_at, x_updated_at
+);
+CREATE TABLE origin_legacy_memory_blocks (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_content, x_type, x_timestamp, x_embedding
+);
+CREATE TABLE origin_legacy_memory_block_embeddings (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_memory_block_id, x_model_id, x_embedding_vector, x_dimensions, x_created_at
+);
+CREATE TABLE origin_legacy_synthetic_usage (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_provider, x_agent_type, x_model, x_duration_ms, x_tokens_in, x_tokens_out, x_cost_usd, x_created_at
+);
+CREATE TABLE origin_legacy_sessions (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    x_id, x_name, x_context, x_metadata, x_created_at, x_updated_at
+);
+CREATE TABLE origin_legacy_vector_memories (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    embedding_seq INTEGER NOT NULL,
+    x_id, x_content, x_type, x_metadata, x_embedding_vector, x_dimensions, x_model_id, x_created_at
+);
+CREATE TABLE origin_vector_vector_memories (
+    source_rowid INTEGER PRIMARY KEY, seq INTEGER NOT NULL, rule TEXT NOT NULL, residue INTEGER NOT NULL,
+    embedding_seq INTEGER NOT NULL,
+    x_id, x_content, x_type, x_metadata, x_embedding_vector, x_dimensions, x_model_id, x_created_at
+);
+
+CREATE TABLE migration_steps (
+    step TEXT PRIMARY KEY NOT NULL,
+    position INTEGER NOT NULL DEFAULT 0,
+    base INTEGER NOT NULL DEFAULT 0,
+    done INTEGER NOT NULL DEFAULT 0,
+    counts TEXT NOT NULL DEFAULT '{}'
+);
+CREATE TABLE migration_facts (name TEXT PRIMARY KEY NOT NULL, value);
+CREATE TABLE carried_tables (
+    source TEXT NOT NULL, source_table TEXT NOT NULL, unified_table TEXT NOT NULL UNIQUE,
+    PRIMARY KEY (source, source_table)
+);
+CREATE TABLE carried_sequences (
+    source TEXT NOT NULL, source_table TEXT NOT NULL, unified_table TEXT NOT NULL,
+    PRIMARY KEY (source, source_table)
+);
+CREATE TABLE added_rows (
+    unified_table TEXT NOT NULL, unified_key INTEGER NOT NULL, rule TEXT NOT NULL,
+    PRIMARY KEY (unified_table, unified_key)
+);
+CREATE TABLE schema_decisions (
+    source TEXT NOT NULL, type TEXT NOT NULL, name TEXT NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('kept', 'carried', 'repaired', 'merged', 'dropped')),
+    rule TEXT NOT NULL, unified_name TEXT, reason TEXT,
+    PRIMARY KEY (source, type, name)
+);
+
+-- Indexes: one of each, where legacy had the same under two names ---------------------------------------------------
+
+CREATE INDEX idx_task_status ON task_contexts (status);
+CREATE INDEX idx_task_priority ON task_contexts (priority);
+CREATE INDEX idx_task_platform ON task_contexts (primary_platform);
+CREATE INDEX idx_task_complexity ON task_contexts (complexity_score);
+CREATE INDEX idx_task_parent ON task_contexts (parent_task_id);
+CREATE INDEX idx_task_created ON task_contexts (created_at);
+CREATE INDEX idx_task_cc_session ON task_contexts (cc_session_id);
+CREATE INDEX idx_memory_task ON memory_blocks (task_id);
+CREATE INDEX idx_memory_session ON memory_blocks (session_id);
+CREATE INDEX idx_memory_type ON memory_blocks (block_type);
+CREATE INDEX idx_memory_label ON memory_blocks (label);
+CREATE INDEX idx_memory_importance ON memory_blocks (importance_score DESC);
+CREATE INDEX idx_memory_created ON memory_blocks (created_at);
+CREATE INDEX idx_memory_accessed ON memory_blocks (last_accessed DESC);
+CREATE INDEX idx_memory_embeddings_block ON memory_block_embeddings (block_id, model);
+CREATE INDEX idx_memory_embeddings_model ON memory_block_embeddings (model);
+CREATE INDEX idx_memory_embeddings_created_at ON memory_block_embeddings (created_at);
+CREATE INDEX idx_entity_embeddings_entity ON knowledge_entity_embeddings (entity_id, model);
+CREATE INDEX idx_entity_embeddings_model ON knowledge_entity_embeddings (model);
+CREATE INDEX idx_session_task ON coordination_sessions (task_id);
+CREATE INDEX idx_session_platform ON coordination_sessions (platform);
+CREATE INDEX idx_session_time ON coordination_sessions (start_time, end_time);
+CREATE INDEX idx_session_cost ON coordination_sessions (estimated_cost_usd);
+CREATE INDEX idx_session_handoff_from ON coordination_sessions (handoff_from_session);
+CREATE INDEX idx_session_handoff_to ON coordination_sessions (handoff_to_session);
+CREATE INDEX idx_coordination_sessions_type ON coordination_sessions (session_type);
+CREATE INDEX idx_session_audit_session_id ON session_audit_log (session_id);
+CREATE INDEX idx_session_audit_changed_at ON session_audit_log (changed_at);
+CREATE INDEX idx_sessions_updated ON sessions (updated_at);
+CREATE INDEX idx_platform_performance_platform ON platform_performance (platform);
+CREATE INDEX idx_cost_date ON cost_analytics (date);
+CREATE INDEX idx_cost_platform ON cost_analytics (platform);
+CREATE INDEX idx_cost_total ON cost_analytics (total_cost_usd DESC);
+CREATE INDEX idx_synth_usage_created ON synthetic_usage (created_at);
+CREATE INDEX idx_entity_type ON knowledge_entities (entity_type);
+CREATE INDEX idx_entity_confidence ON knowledge_entities (confidence_score DESC);
+CREATE INDEX idx_entity_usage ON knowledge_entities (usage_count DESC);
+CREATE INDEX idx_entity_learned_from ON knowledge_entities (learned_from_task_id);
+CREATE INDEX idx_relationship_source ON entity_relationships (source_entity_id);
+CREATE INDEX idx_relationship_target ON entity_relationships (target_entity_id);
+CREATE INDEX idx_relationship_strength ON entity_relationships (relationship_strength DESC);
+CREATE INDEX idx_health_provider ON model_health_history (provider, checked_at);
+CREATE INDEX idx_failover_occurred ON failover_events (occurred_at);
+
+-- Full-text search -----------------------------------------------------------------------------------------------------
+
+CREATE VIRTUAL TABLE memory_fts USING fts5(
+    content, label, block_type, content='memory_blocks', content_rowid='seq', tokenize='porter ascii'
+);
+CREATE VIRTUAL TABLE tasks_fts USING fts5(
+    title, description, content='task_contexts', content_rowid='seq', tokenize='porter ascii'
+);
+CREATE VIRTUAL TABLE knowledge_entities_fts USING fts5(
+    name, description, tags, content='knowledge_entities', content_rowid='seq', tokenize='porter ascii'
+);
+
+CREATE TRIGGER memory_blocks_ai AFTER INSERT ON memory_blocks BEGIN
+    INSERT INTO memory_fts (rowid, content, label, block_type)
+    VALUES (NEW.seq, NEW.content, NEW.label, NEW.block_type);
+END;
+CREATE TRIGGER memory_blocks_ad AFTER DELETE ON memory_blocks BEGIN
+    INSERT INTO memory_fts (memory_fts, rowid, content, label, block_type)
+    VALUES ('delete', OLD.seq, OLD.content, OLD.label, OLD.block_type);
+END;
+CREATE TRIGGER memory_blocks_au AFTER UPDATE OF seq, content, label, block_type ON memory_blocks BEGIN
+    INSERT INTO memory_fts (memory_fts, rowid, content, label, block_type)
+    VALUES ('delete', OLD.seq, OLD.content, OLD.label, OLD.block_type);
+    INSERT INTO memory_fts (rowid, content, label, block_type)
+    VALUES (NEW.seq, NEW.content, NEW.label, NEW.block_type);
+END;
+CREATE TRIGGER task_contexts_ai AFTER INSERT ON task_contexts BEGIN
+    INSERT INTO tasks_fts (rowid, title, description) VALUES (NEW.seq, NEW.title, NEW.description);
+END;
+CREATE TRIGGER task_contexts_ad AFTER DELETE ON task_contexts BEGIN
+    INSERT INTO tasks_fts (tasks_fts, rowid, title, description)
+    VALUES ('delete', OLD.seq, OLD.title, OLD.description);
+END;
+CREATE TRIGGER task_contexts_au AFTER UPDATE OF seq, title, description ON task_contexts BEGIN
+    INSERT INTO tasks_fts (tasks_fts, rowid, title, description)
+    VALUES ('delete', OLD.seq, OLD.title, OLD.description);
+    INSERT INTO tasks_fts (rowid, title, description) VALUES (NEW.seq, NEW.title, NEW.description);
+END;
+CREATE TRIGGER knowledge_entities_ai AFTER INSERT ON knowledge_entities BEGIN
+    INSERT INTO knowledge_entities_fts (rowid, name, description, tags)
+    VALUES (NEW.seq, NEW.name, NEW.description, NEW.tags);
+END;
+CREATE TRIGGER knowledge_entities_ad AFTER DELETE ON knowledge_entities BEGIN
+    INSERT INTO knowledge_entities_fts (knowledge_entities_fts, rowid, name, description, tags)
+    VALUES ('delete', OLD.seq, OLD.name, OLD.description, OLD.tags);
+END;
+CREATE TRIGGER knowledge_entities_au AFTER UPDATE OF seq, name, description, tags ON knowledge_entities BEGIN
+    INSERT INTO knowledge_entities_fts (knowledge_entities_fts, rowid, name, description, tags)
+    VALUES ('delete', OLD.seq, OLD.name, OLD.description, OLD.tags);
+    INSERT INTO knowledge_entities_fts (rowid, name, description, tags)
+    VALUES (NEW.seq, NEW.name, NEW.description, NEW.tags);
+END;
+
+-- Timestamps: stamped unless the writer sets them himself -----------------------------------------------------------
+
+CREATE TRIGGER task_contexts_update_timestamp AFTER UPDATE ON task_contexts
+WHEN NEW.updated_at IS OLD.updated_at BEGIN
+    UPDATE task_contexts SET updated_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER task_contexts_completion_tracking AFTER UPDATE OF status ON task_contexts
+WHEN NEW.status = 'completed' AND OLD.status IS NOT 'completed' BEGIN
+    UPDATE task_contexts SET completed_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER memory_blocks_update_timestamp AFTER UPDATE OF content, label, block_type, metadata ON memory_blocks
+WHEN NEW.updated_at IS OLD.updated_at BEGIN
+    UPDATE memory_blocks SET updated_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER update_memory_access AFTER UPDATE OF last_accessed ON memory_blocks
+WHEN NEW.content IS OLD.content AND NEW.access_count IS OLD.access_count BEGIN
+    UPDATE memory_blocks SET access_count = access_count + 1 WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER memory_embeddings_update_timestamp AFTER UPDATE ON memory_block_embeddings
+WHEN NEW.updated_at IS OLD.updated_at BEGIN
+    UPDATE memory_block_embeddings SET updated_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER knowledge_entities_update_timestamp AFTER UPDATE ON knowledge_entities
+WHEN NEW.updated_at IS OLD.updated_at BEGIN
+    UPDATE knowledge_entities SET updated_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER trg_coordination_sessions_insert_timestamp AFTER INSERT ON coordination_sessions
+WHEN NEW.updated_at IS NULL BEGIN
+    UPDATE coordination_sessions SET updated_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER trg_coordination_sessions_update_timestamp AFTER UPDATE ON coordination_sessions
+WHEN NEW.updated_at IS OLD.updated_at BEGIN
+    UPDATE coordination_sessions SET updated_at = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER trg_coordination_sessions_status_change AFTER UPDATE OF status ON coordination_sessions
+WHEN NEW.status IS NOT OLD.status BEGIN
+    INSERT INTO session_audit_log (session_id, old_status, new_status) VALUES (NEW.id, OLD.status, NEW.status);
+END;
+CREATE TRIGGER trg_coordination_sessions_completion AFTER UPDATE OF status ON coordination_sessions
+WHEN NEW.status = 'completed' AND OLD.status IS NOT 'completed' AND NEW.end_time IS NULL BEGIN
+    UPDATE coordination_sessions SET end_time = CURRENT_TIMESTAMP WHERE seq = NEW.seq;
+END;
+
+-- Views ------------------------------------------------------------------------------------------------------------------
+
+CREATE VIEW active_tasks_with_sessions AS
+SELECT
+    tc.id, tc.title, tc.priority, tc.status, tc.primary_platform, tc.complexity_score,
+    cs.id AS latest_session_id, cs.platform AS current_platform, cs.start_time AS session_start,
+    cs.tokens_used, cs.estimated_cost_usd, COUNT(mb.id) AS memory_blocks_count
+FROM task_contexts AS tc
+LEFT JOIN coordination_sessions AS cs ON tc.id = cs.task_id
+    AND cs.start_time = (SELECT MAX(start_time) FROM coordination_sessions WHERE task_id = tc.id)
+LEFT JOIN memory_blocks AS mb ON tc.id = mb.task_id
+WHERE tc.status IN ('active', 'planning')
+GROUP BY tc.id, cs.id
+ORDER BY tc.priority DESC, tc.updated_at DESC;
+
+CREATE VIEW platform_efficiency_summary AS
+SELECT
+    platform,
+    COUNT(*) AS total_sessions,
+    AVG(duration_seconds) AS avg_duration,
+    AVG(tokens_used) AS avg_tokens,
+    AVG(estimated_cost_usd) AS avg_cost,
+    AVG(CASE WHEN user_satisfaction IS NOT NULL THEN user_satisfaction END) AS avg_satisfaction,
+    SUM(estimated_cost_usd) AS total_cost,
+    COUNT(CASE WHEN handoff_success = 1 THEN 1 END) AS successful_handoffs,
+    COUNT(CASE WHEN handoff_from_session IS NOT NULL THEN 1 END) AS total_handoffs
+FROM coordination_sessions
+WHERE end_time IS NOT NULL
+GROUP BY platform
+ORDER BY avg_satisfaction DESC, avg_cost ASC;
+
+CREATE VIEW active_tasks AS
+SELECT id, title, priority, primary_platform AS platform, created_at
+FROM task_contexts
+WHERE status IN ('planning', 'active')
+ORDER BY priority DESC, created_at ASC;
+
+CREATE VIEW recent_memory_blocks AS
+SELECT id, block_type AS content_type, session_id AS source, created_at
+FROM memory_blocks
+ORDER BY created_at DESC
+LIMIT 100;
+
+CREATE VIEW platform_performance_summary AS
+SELECT
+    platform,
+    capability_domain AS metric_type,
+    AVG(success_rate) AS avg_value,
+    COUNT(*) AS sample_count,
+    MAX(last_updated) AS last_recorded
+FROM platform_performance
+GROUP BY platform, capability_domain;
+
+CREATE VIEW knowledge_entity_types_summary AS
+SELECT entity_type, COUNT(*) AS count, AVG(confidence_score) AS avg_confidence
+FROM knowledge_entities
+GROUP BY entity_type;
