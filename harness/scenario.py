@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -259,8 +259,8 @@ class _Reader:
     def _explained(self, error: jsonschema.ValidationError) -> BadInputError:
         where = tuple(error.absolute_path)
         place = f" in `{'.'.join(str(part) for part in where)}`" if where else ""
-        schema: Any = error.schema
-        values: Any = error.validator_value
+        schema = cast(Any, error.schema)
+        values = cast(Any, error.validator_value)
         if error.validator == "additionalProperties":
             known = list(schema["properties"])
             unknown = next(key for key in error.instance if key not in known)
