@@ -7,6 +7,7 @@ outcome, never a traceback. Only what its manifest gets wrong is a BadInputError
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,8 @@ _KEYS = (
     "contract", "name", "kind", "command", "script", "mapping", "environment", "serve",
     "backups", "pythonpath",
 )  # fmt: skip
+_DERIVED = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
+_FILES_MAX = 10_000
 _BACKUPS = ("before", "during", "after")
 
 
@@ -71,6 +74,11 @@ class Candidate:
     def load(cls, manifest: Path = DEFAULT_MANIFEST) -> Candidate:
         """Read a manifest; BadInputError with file and key where it cannot be used."""
         return _load(manifest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every file that lies beside the manifest or below, by name and content."""
+        return _digest(self.manifest.parent)
 
     def plan(self, tree: Path) -> Outcome:
         """Ask for the steps that `apply` would run."""
@@ -135,6 +143,22 @@ class Candidate:
             inherited = [made["PYTHONPATH"]] if made.get("PYTHONPATH") else []
             made["PYTHONPATH"] = os.pathsep.join([*map(str, self.pythonpath), *inherited])
         return made
+
+
+def _digest(directory: Path) -> str:
+    digest = hashlib.sha256()
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    if len(files) > _FILES_MAX:
+        raise BadInputError(
+            f"{directory} holds more than {_FILES_MAX} files; give the candidate's manifest a"
+            " directory of its own, for all that lies beside it is taken for the candidate"
+        )
+    for path in files:
+        name = path.relative_to(directory).as_posix()
+        if not any(part in _DERIVED for part in name.split("/")):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{content}  {name}\n".encode())
+    return digest.hexdigest()
 
 
 def _ask(driver: Driver, op: str, tree: Path, *, until: str) -> Outcome:

@@ -259,18 +259,19 @@ class _Reader:
     def _explained(self, error: jsonschema.ValidationError) -> BadInputError:
         where = tuple(error.absolute_path)
         place = f" in `{'.'.join(str(part) for part in where)}`" if where else ""
-        schema = cast(Any, error.schema)
-        values = cast(Any, error.validator_value)
+        schema = cast("Any", error.schema)
+        values = cast("Any", error.validator_value)
+        given = cast("Any", error.instance)
         if error.validator == "additionalProperties":
             known = list(schema["properties"])
-            unknown = next(key for key in error.instance if key not in known)
+            unknown = next(key for key in given if key not in known)
             return self.wrong(where, f"{unknown_key(unknown, known)}{place}", key=str(unknown))
         if error.validator == "required":
-            missing = next(key for key in values if key not in error.instance)
+            missing = next(key for key in values if key not in given)
             return self.wrong(where, f"the key `{missing}` is missing{place}")
-        shown = repr(error.instance)[:_SHOWN_CHARACTERS]
+        shown = repr(given)[:_SHOWN_CHARACTERS]
         if error.validator == "enum":
-            hint = did_you_mean(str(error.instance), map(str, values))
+            hint = did_you_mean(str(given), map(str, values))
             return self.wrong(where, f"{shown} is not possible{place}{hint}")
         said = schema.get("description", error.message[:_SHOWN_CHARACTERS])
         return self.wrong(where, f"{shown} is not possible{place}: {said}")
