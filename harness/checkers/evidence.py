@@ -1,0 +1,46 @@
+"""What every checker is given: the sources as they were, the mapping, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+
+from harness.database import open_read_only
+from harness.errors import InvariantError
+from harness.mapping import Mapping
+from harness.snapshot import Snapshot
+
+__all__ = ["Evidence"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The evidence of one run; all files are the harness's own quiescent copies.
+
+    `before` are the sources before the first phase. `after` is the unified database, `tree` the
+    whole DevFlow root after `apply`, `rolled_back` what stood there after `rollback`; each is
+    None where the run has none. `backups` are the manifest's: `before`, `during`, `after` to
+    their folder relative to the DevFlow root.
+    """
+
+    before: Snapshot
+    mapping: Mapping
+    after: Path | None = None
+    tree: Path | None = None
+    rolled_back: Snapshot | None = None
+    backups: MappingABC[str, str] = field(default_factory=dict)
+
+    def open_after(self, *, vectors: bool = False) -> apsw.Connection:
+        """Open the unified database read-only, as the only one on its connection.
+
+        No source is attached to it, so that a mapping cannot read the answer off the question,
+        and double-quoted names never fall back to strings.
+        """
+        if self.after is None:
+            raise InvariantError("a checker asked for a unified database that this run has not")
+        connection = open_read_only(self.after, vectors=vectors)
+        connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+        return connection
