@@ -71,11 +71,17 @@ def _uri(path: Path, mode: str) -> str:
     return f"file:{urllib.parse.quote(str(path.resolve()))}?mode={mode}"
 
 
-def open_read_only(path: Path, *, vectors: bool = False) -> apsw.Connection:
-    """Open one of our own copies for reading; `vectors` loads sqlite-vec into it."""
-    connection = apsw.Connection(
-        _uri(path, "ro"), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    )
+def open_read_only(path: Path, *, vectors: bool = False, at_rest: bool = False) -> apsw.Connection:
+    """Open one of our own copies for reading; `vectors` loads sqlite-vec into it.
+
+    `at_rest` promises that nobody writes it meanwhile: where its WAL holds nothing, no `-shm`
+    and `-wal` files are then made beside it, and it may lie in a folder that cannot be written.
+    """
+    uri = _uri(path, "ro")
+    wal = path.with_name(path.name + "-wal")
+    if at_rest and not (wal.exists() and wal.stat().st_size):
+        uri += "&immutable=1"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     connection.set_busy_timeout(5_000)
     if vectors:
         load_vectors(connection)

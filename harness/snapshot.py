@@ -128,7 +128,7 @@ class Snapshot:
 
     def open(self, name: str) -> apsw.Connection:
         """Open the database `name` read-only; it must be there (`state` is `sqlite`)."""
-        connection = open_read_only(self.path(name))
+        connection = open_read_only(self.path(name), at_rest=True)
         connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
         return connection
 
@@ -196,7 +196,7 @@ def database_digest(path: Path, *, content_only: bool = False) -> str:
 
 def database_facts(path: Path) -> DatabaseFacts:
     """Read everything logical about one of our own copies."""
-    connection = open_read_only(path)
+    connection = open_read_only(path, at_rest=True)
     try:
         schema = {
             (str(kind), str(name)): (str(table), None if sql is None else str(sql))

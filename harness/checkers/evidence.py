@@ -41,6 +41,6 @@ class Evidence:
         """
         if self.after is None:
             raise InvariantError("a checker asked for a unified database that this run has not")
-        connection = open_read_only(self.after, vectors=vectors)
+        connection = open_read_only(self.after, vectors=vectors, at_rest=True)
         connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
         return connection
