@@ -44,7 +44,7 @@ _TIME_ZONE = "GATE-05:45"
 
 _KEYS = (
     "contract", "name", "kind", "command", "script", "mapping", "environment", "serve",
-    "backups", "pythonpath",
+    "backups", "pythonpath", "state",
 )  # fmt: skip
 _DERIVED = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 _FILES_MAX = 10_000
@@ -68,6 +68,7 @@ class Candidate:
     pythonpath: tuple[Path, ...] = ()
     serves: bool = False
     backups: Mapping[str, str] = field(default_factory=dict)
+    state: tuple[str, ...] = ()
     timeout_s: float = 120.0
 
     @classmethod
@@ -192,6 +193,7 @@ def _load(manifest: Path) -> Candidate:
         pythonpath=tuple((manifest.parent / path).resolve() for path in said.words("pythonpath")),
         serves=bool(said.data.get("serve", False)),
         backups=said.texts("backups", known=_BACKUPS),
+        state=tuple(said.words("state")),
     )
 
 

@@ -1,0 +1,165 @@
+"""Runs checkers over evidence and keeps what came out, in order, telling it as it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import apsw
+
+from harness.candidate import Candidate, Outcome
+from harness.checkers import CHECKERS
+from harness.checkers.evidence import Evidence
+from harness.errors import BadInputError
+from harness.model import CheckResult, Finding, Severity, Verdict
+from harness.progress import Happening, Tell, nobody
+from harness.suggest import did_you_mean
+
+__all__ = ["CHECKER_NAMES", "FOR_AUDIT", "Judge", "Timed", "chosen_checkers"]
+
+CHECKER_NAMES = (
+    "candidate", "schema", "rows", "in-use", "integrity", "configuration", "backups", "ledger",
+    "rollback", "idempotence", "convergence",
+)  # fmt: skip
+"""Every check by its name, in the order of reports."""
+
+NOT_FOR_SQL = ("configuration", "backups", "idempotence", "convergence")
+"""What does not apply to a candidate that is one script."""
+
+FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
+"""What can be judged from the databases before and after alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One step of a run and how long it took."""
+
+    name: str
+    elapsed_s: float
+
+
+def chosen_checkers(names: Iterable[str] | None, candidate: Candidate) -> frozenset[str]:
+    """Return the checks to make: `names`, or all, of those that apply to the candidate's kind.
+
+    BadInputError where there is no check of a name. What the candidate says is always judged.
+    """
+    chosen = list(CHECKER_NAMES) if names is None else list(names)
+    for name in chosen:
+        if name not in CHECKER_NAMES:
+            raise BadInputError(f"there is no checker {name!r}{did_you_mean(name, CHECKER_NAMES)}")
+    apply = [name for name in chosen if candidate.kind != "sql" or name not in NOT_FOR_SQL]
+    return frozenset({"candidate", *apply})
+
+
+@dataclass(slots=True)
+class Judge:
+    """Runs checkers and keeps what came out, in order, telling it as it happens."""
+
+    wanted: frozenset[str]
+    tell: Tell = nobody
+    replay: str | None = None
+    results: list[CheckResult] = field(default_factory=list)
+    steps: list[Timed] = field(default_factory=list)
+    violations: list[Finding] = field(default_factory=list)
+    commands: int = 0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step of the story."""
+        began = time.monotonic()
+        yield
+        elapsed_s = time.monotonic() - began
+        self.steps.append(Timed(name, elapsed_s))
+        self.tell(Happening(text=name, elapsed_s=elapsed_s))
+
+    def check(self, names: Container[str], evidence: Evidence) -> None:
+        """Run those of the checkers `names` that are wanted, in the order of reports."""
+        for name in CHECKER_NAMES:
+            if name in names and name in self.wanted and name in CHECKERS:
+                began = time.monotonic()
+                result = _checked(name, evidence)
+                self.add(replace(result, elapsed_s=time.monotonic() - began))
+
+    def add(self, result: CheckResult) -> None:
+        """Keep a result, its findings with the line that shows them again."""
+        if result.checker not in self.wanted:
+            return
+        kept = tuple(
+            finding if finding.replay else replace(finding, replay=self.replay)
+            for finding in result.findings
+        )
+        self.results.append(replace(result, findings=kept))
+        verdict = result.verdict.value
+        looked = ", ".join(f"{count} {what}" for what, count in result.examined.items())
+        self.tell(
+            Happening(
+                text=f"{result.checker}: {verdict}" + (f" ({looked})" if looked else ""),
+                mark="ok" if result.verdict is Verdict.VALID else "bad",
+                elapsed_s=result.elapsed_s or None,
+            )
+        )
+
+    def heard(self, outcome: Outcome) -> Outcome:
+        """Count a command and keep what it broke of the contract."""
+        self.commands += 1
+        self.violations += outcome.violations
+        return outcome
+
+    def failed(self, outcome: Outcome) -> None:
+        """Keep that a command did not do what it was asked for."""
+        rule = "candidate/refused" if outcome.definite else "candidate/failed"
+        cause = f"`{outcome.op}` did not do what it was asked for: {outcome.error}"
+        self.violations.append(Finding(rule=rule, cause=cause))
+
+    def indefinite(self, outcome: Outcome) -> None:
+        """Keep that a command ended so that nobody knows what it did; it may be tried again."""
+        cause = f"`{outcome.op}` ended without saying what it did: {outcome.error}"
+        self.violations.append(
+            Finding(rule="candidate/indefinite", cause=cause, severity=Severity.WARNING)
+        )
+
+    def state(self, outcome: Outcome, expected: str) -> None:
+        """Compare the state that `status` tells with what it must be."""
+        self.heard(outcome)
+        if not outcome.ok:
+            self.failed(outcome)
+        elif outcome.state != expected:
+            self.violations.append(
+                Finding(
+                    rule="candidate/status",
+                    cause="`status` does not tell the last phase done",
+                    expected=expected,
+                    actual=str(outcome.state),
+                )
+            )
+
+    def speech(self) -> CheckResult:
+        """Return what there is to say about the candidate's keeping of the contract."""
+        return CheckResult.judged(
+            "candidate",
+            self.violations,
+            {"commands": self.commands},
+            verifies="Each command answers as docs/candidate.md demands: JSON lines, a last line,"
+            " an exit code that agrees with it, the right state, in time.",
+            does_not_verify="Whether what the candidate claims is true: the other checks judge"
+            " from the databases alone.",
+        )
+
+    def in_order(self) -> tuple[CheckResult, ...]:
+        """Return all results in the order of reports."""
+        return tuple(sorted(self.results, key=lambda r: CHECKER_NAMES.index(r.checker)))
+
+
+def _checked(name: str, evidence: Evidence) -> CheckResult:
+    """Run one checker; a database or mapping that SQLite cannot read is the candidate's fault."""
+    try:
+        return CHECKERS[name](evidence)
+    except apsw.Error as error:
+        finding = Finding(
+            rule=f"{name}/unreadable",
+            cause=f"SQLite cannot answer what this check asks: {error}",
+            database="unified",
+        )
+        return CheckResult(checker=name, verdict=Verdict.INVALID, findings=(finding,))

@@ -1,0 +1,65 @@
+"""What a run says while it happens: events for whoever listens, printed on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+__all__ = ["Happening", "Tell", "nobody", "plain_printer", "printer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One thing that just happened, in words; `mark` is `ok`, `bad`, or `` for neither."""
+
+    text: str
+    mark: str = ""
+    elapsed_s: float | None = None
+
+
+Tell = Callable[[Happening], None]
+
+
+def nobody(_happening: Happening) -> None:
+    """Listen to nothing."""
+
+
+def plain_printer(stream: TextIO | None = None) -> Tell:
+    """Return a listener that prints one line for each happening, with the time since the start."""
+    out = stream or sys.stderr
+    began = time.monotonic()
+
+    def tell(happening: Happening) -> None:
+        mark = {"ok": "ok   ", "bad": "FAIL "}.get(happening.mark, "     ")
+        took = "" if happening.elapsed_s is None else f"  ({happening.elapsed_s:.2f} s)"
+        out.write(f"{time.monotonic() - began:7.2f} s  {mark}{happening.text}{took}\n")
+        out.flush()
+
+    return tell
+
+
+def printer() -> Tell:
+    """Return a listener with colours on a terminal, a plain one elsewhere."""
+    if not sys.stderr.isatty():
+        return plain_printer()
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    began = time.monotonic()
+
+    def tell(happening: Happening) -> None:
+        mark, style = {"ok": ("✓", "green"), "bad": ("✗", "bold red")}.get(
+            happening.mark, ("·", "dim")
+        )
+        line = Text(f"{time.monotonic() - began:7.2f} s  ", style="dim")
+        line.append(f"{mark} ", style=style)
+        line.append(happening.text)
+        if happening.elapsed_s is not None:
+            line.append(f"  {happening.elapsed_s:.2f} s", style="dim")
+        console.print(line)
+
+    return tell
