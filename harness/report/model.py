@@ -58,13 +58,15 @@ class Subject:
 
     `name` is unique in a report (`before/data/devflow.sqlite`, `after/devflow.sqlite`,
     `candidate`, `mapping`, `policy`, `scenario/null-primary-keys`). `path` is where `verify`
-    finds it, relative to the report's folder; None where only the digest was kept.
+    finds it, relative to the report's folder; None where only the digest was kept. A database's
+    `digest` is of its logical content; `sha256` is of the bytes of the copy at `path`, if kept.
     """
 
     name: str
     digest: str
     method: Method
     path: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

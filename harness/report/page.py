@@ -1,0 +1,222 @@
+"""Renders the report as one self-contained HTML page: no network, no script, everything escaped.
+
+The page is made from the document of report.json alone. Its policy (a `Content-Security-Policy`
+in the page) forbids scripts and the network, so that a value that slipped through could do nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.report import words
+
+__all__ = ["render_page", "visible"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SHOWN_A_CHECK = 100
+_SIGNS = {"valid": "✓", "unknown": "?", "invalid": "✗"}
+_PALETTE = 8
+
+
+def render_page(document: Mapping[str, Any]) -> str:
+    """Return the document as an HTML page."""
+    template = _environment().get_template("page.html.j2")
+    title, sentence = words.headline(document)
+    return template.render(
+        report=document,
+        headline=title,
+        sentence=sentence,
+        facts=words.facts(document),
+        vouched=words.vouching_words(document),
+        css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
+        found=_found(document),
+        ledger=_ledger(document),
+        residue=_residue(document),
+        decisions=_decisions(document),
+        crashes=_crashes(document),
+        checkers=[check["checker"] for check in document["checks"]],
+    )
+
+
+def visible(value: Any) -> Any:
+    """Return text with what cannot be seen written out (`\\x00`, `\\u202e`); the rest as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    if value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c in "\n\t" else _written_out(c) for c in value)
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        finalize=visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "by_checker": lambda checks: {c["checker"]: c["verdict"] for c in checks},
+        "count": words.count,
+        "number": lambda value: f"{value:,}",
+        "percent": words.percent,
+        "place": words.place,
+        "seconds": words.seconds,
+        "short": words.short,
+        "timeline": _timeline,
+        "scalars": _scalars,
+        "tone": lambda index: f"c{index % _PALETTE}",
+    }
+    environment.tests["contains"] = lambda items, item: item in items
+    environment.globals |= {"signs": _SIGNS, "verdict_words": words.VERDICT_WORDS}
+    return environment
+
+
+def _found(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the findings by checker, the worst first, cut to what a page can show."""
+    order = ("error", "warning", "note")
+    groups = []
+    for check in document["checks"]:
+        mine = [f for f in document["findings"] if f["checker"] == check["checker"]]
+        mine.sort(key=lambda finding: order.index(finding["severity"]))
+        if mine:
+            groups.append(
+                {
+                    "checker": check["checker"],
+                    "verdict": check["verdict"],
+                    "total": len(mine),
+                    "shown": mine[:_SHOWN_A_CHECK],
+                    "rules": Counter(finding["rule"] for finding in mine).most_common(),
+                }
+            )
+    return groups
+
+
+def _ledger(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the ledgers of all runs: their sum, the tables of a single one, each root."""
+    runs = [run for run in document["runs"] if run["ledger"]]
+    if not runs:
+        return None
+    total: Counter[str] = Counter()
+    for run in runs:
+        total.update(run["ledger"]["dispositions"])
+    kinds = [kind for kind, _ in total.most_common()]
+    tables = runs[0]["ledger"]["tables"] if len(runs) == 1 else ()
+    return {
+        "leaves": sum(run["ledger"]["leaves"] for run in runs),
+        "tones": {kind: index for index, kind in enumerate(kinds)},
+        "parts": _parts(total, kinds),
+        "tables": [
+            {**table, "parts": _parts(table["dispositions"], kinds)}
+            for table in sorted(tables, key=lambda table: (table["source"], -table["rows"]))
+        ],
+        "roots": [(run["name"], run["ledger"]["root"], run["ledger"]["leaves"]) for run in runs],
+    }
+
+
+def _parts(counts: Mapping[str, int], kinds: Iterable[str]) -> list[dict[str, Any]]:
+    whole = sum(counts.values()) or 1
+    start, parts = 0.0, []
+    for kind in kinds:
+        if number := counts.get(kind, 0):
+            share = number / whole
+            parts.append({"name": kind, "number": number, "share": share, "start": start})
+            start += share
+    return parts
+
+
+def _residue(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the columns that have residue, summed over the runs, the largest share first."""
+    columns: dict[tuple[str, str, str], list[int]] = {}
+    for run in document["runs"]:
+        for column in run["residue"]:
+            place = (column["source"], column["table"], column["column"])
+            sums = columns.setdefault(place, [0, 0])
+            sums[0] += column["in_residue"]
+            sums[1] += column["values"]
+    if not columns:
+        return None
+    rows: list[dict[str, Any]] = [
+        {"table": f"{source}.{table}", "column": name, "in_residue": part, "whole": whole,
+         "share": part / whole if whole else 0.0}
+        for (source, table, name), (part, whole) in columns.items()
+    ]  # fmt: skip
+    rows.sort(key=lambda row: (-row["share"], row["table"], row["column"]))
+    in_residue, values = sum(r["in_residue"] for r in rows), sum(r["whole"] for r in rows)
+    return {
+        "rows": [row for row in rows if row["in_residue"]],
+        "clean": sum(not row["in_residue"] for row in rows),
+        "in_residue": in_residue,
+        "whole": values,
+        "share": in_residue / values if values else 0.0,
+    }
+
+
+def _decisions(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return each schema decision once with the runs that took it, grouped by what was decided."""
+    seen: dict[tuple[str, ...], list[str]] = {}
+    keys = ("decision", "source", "type", "name", "rule", "unified_name")
+    for run in document["runs"]:
+        for decision in run["decisions"]:
+            seen.setdefault(tuple(decision[key] or "" for key in keys), []).append(run["name"])
+    if not seen:
+        return None
+    rows = [
+        {**dict(zip(keys, values, strict=True)), "runs": len(runs)} for values, runs in seen.items()
+    ]
+    rows.sort(key=lambda row: tuple(str(row[key]) for key in keys))
+    counts = Counter(row["decision"] for row in rows)
+    return {"rows": rows, "counts": counts.most_common(), "total": len(rows)}
+
+
+def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the crash points by phase, in the order in which the phases were met."""
+    crashes = document["crash_points"]
+    phases: dict[str, list[Mapping[str, Any]]] = {}
+    for point in crashes["points"] if crashes else ():
+        phases.setdefault(point["phase"], []).append(point)
+    return [
+        {
+            "phase": phase,
+            "points": points,
+            "tried": len(points),
+            "converged": sum(point["converged"] for point in points),
+        }
+        for phase, points in phases.items()
+    ]
+
+
+def _timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return steps with `start` and `share` of the whole, 0..1, for a bar each."""
+    made = [dict(step) for step in steps]
+    whole = sum(step["elapsed_s"] for step in made) or 1.0
+    start = 0.0
+    for step in made:
+        step["start"], step["share"] = start, step["elapsed_s"] / whole
+        start += step["share"]
+    return made
+
+
+def _scalars(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return those of a check's details that fit a line: figures, words, short lists of them."""
+    made = []
+    for name, value in details.items():
+        if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+            value = ", ".join(map(str, value))  # noqa: PLW2901 - shown instead of the list
+        if isinstance(value, str | int | float) and value != "":
+            made.append((name.replace("_", " "), value))
+    return made
