@@ -1,0 +1,1 @@
+"""What injects faults: one file for each kind of fault."""

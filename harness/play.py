@@ -1,0 +1,119 @@
+"""Plays a scenario: its fixture, the rehearsal, the interruptions, and what was expected."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from harness.candidate import DEFAULT_MANIFEST, Candidate
+from harness.converge import Convergence
+from harness.errors import BadInputError
+from harness.judge import Judge
+from harness.model import CheckResult, Finding, Severity, Verdict
+from harness.progress import Happening, Tell, nobody
+from harness.run import RunResult, rehearse
+from harness.scenario import Expectation, Scenario
+from harness.snapshot import Snapshot
+from harness.stage import fresh, prepare
+
+__all__ = ["play"]
+
+
+def play(
+    scenario: Scenario,
+    out: Path,
+    *,
+    candidate: Candidate | None = None,
+    all_checkers: bool = False,
+    tell: Tell = nobody,
+) -> RunResult:
+    """Play `scenario` in `out`, which is made anew, and return what came of it.
+
+    `candidate` stands in for the scenario's own. `all_checkers`: judge what is resumed after a
+    crash by every checker, as the full profile does, beside comparing digests.
+    """
+    began = time.monotonic()
+    tested = candidate or Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
+    fresh(out).mkdir()
+    tell(Happening(text=f"{scenario.name}: {scenario.description}"))
+    fixture = prepare(scenario, out / "fixture")
+    interrupted = bool(scenario.kill or scenario.rollback_from)
+    if interrupted and tested.kind == "sql":
+        raise BadInputError(
+            f"{scenario.path}: a candidate of kind sql has no phases, so `nemesis` and"
+            " `rollback_from` do not apply to it; leave them out"
+        )
+    with tested.session() as driver:
+        result = rehearse(
+            fixture,
+            tested,
+            out / "run",
+            driver=driver,
+            checkers=scenario.checkers,
+            until=scenario.until,
+            tell=tell,
+            replay=scenario.replay,
+        )
+        if interrupted and result.applied_digest is not None:
+            convergence = Convergence(
+                candidate=tested,
+                driver=driver,
+                fixture=fixture,
+                out=out,
+                before=Snapshot.of(out / "run" / "before"),
+                applied=Snapshot.of(out / "run" / "after"),
+                all_checkers=all_checkers,
+                tell=tell,
+                seed=scenario.seed,
+            )
+            result = _interrupt(scenario, convergence, result)
+    result = replace(
+        result, name=scenario.name, out=out, seed=scenario.seed, elapsed_s=time.monotonic() - began
+    )
+    return _expected(result, scenario.expect)
+
+
+def _interrupt(scenario: Scenario, convergence: Convergence, result: RunResult) -> RunResult:
+    began = time.monotonic()
+    convergence.roll_back_from(scenario.rollback_from)
+    if scenario.kill is not None:
+        convergence.kill(scenario.kill)
+    judge = Judge(frozenset({"convergence"}), convergence.tell, scenario.replay)
+    judge.add(replace(convergence.result(), elapsed_s=time.monotonic() - began))
+    return replace(result, results=(*result.results, *judge.results))
+
+
+def _expected(result: RunResult, expect: Expectation) -> RunResult:
+    """Judge the run against what the scenario expects."""
+    if expect.verdict == "refused":
+        return _refused(result)
+    if expect.verdict == "valid" and not expect.rules:
+        return result
+    missing = [rule for rule in expect.rules if rule not in {f.rule for f in result.findings}]
+    met = result.outcome.value == expect.verdict and not missing
+    text = f"is {expect.verdict}"
+    if expect.rules:
+        text += f" with findings of {', '.join(expect.rules)}"
+    return replace(result, expectation=text, met=met)
+
+
+def _refused(result: RunResult) -> RunResult:
+    """Turn a clean refusal into a valid outcome: said in a sentence, nothing changed."""
+    rules = {f.rule for f in result.findings if f.severity is Severity.ERROR}
+    met = result.refused is not None and rules == {"candidate/refused"}
+    if not met:
+        return replace(result, expectation="is refused", met=False)
+    results = tuple(_excused(check) for check in result.results)
+    return replace(result, results=results, expectation=f"is refused: {result.refused}", met=True)
+
+
+def _excused(check: CheckResult) -> CheckResult:
+    def excused(finding: Finding) -> Finding:
+        if finding.rule != "candidate/refused":
+            return finding
+        return replace(finding, severity=Severity.NOTE)
+
+    return replace(
+        check, verdict=Verdict.VALID, findings=tuple(excused(finding) for finding in check.findings)
+    )
