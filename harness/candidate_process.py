@@ -107,6 +107,19 @@ class LineProcess:
                 return rest or None
             self._buffer += chunk
 
+    def drain(self) -> bytes:
+        """Return what the child has said and nobody has read, without waiting for more."""
+        assert self._child.stdout is not None  # noqa: S101 - a pipe was asked for
+        descriptor = self._child.stdout.fileno()
+        while len(self._buffer) <= _LINE_LIMIT_BYTES and select.select([descriptor], [], [], 0)[0]:
+            chunk = os.read(descriptor, 65_536)
+            if not chunk:
+                break
+            self._buffer += chunk
+        unread = bytes(self._buffer)
+        self._buffer.clear()
+        return unread
+
     def wait(self, *, until: float) -> int:
         """Return the child's exit code (negative: the signal); DeadlineError when it stays."""
         try:

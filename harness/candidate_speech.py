@@ -97,6 +97,10 @@ def request(tree: Path, *, until: str = "cleanup", lockstep: bool = False, op: s
     return json.dumps(said)
 
 
+def _shown(line: bytes) -> str:
+    return line[:_SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")
+
+
 class Conversation:
     """The answer to one command: its events as they come, and what they break of the contract."""
 
@@ -139,7 +143,7 @@ class Conversation:
                 return event
 
     def _event(self, line: bytes) -> Event | None:
-        shown = line[:_SHOWN_CHARACTERS].decode("utf-8", "backslashreplace")
+        shown = _shown(line)
         try:
             event = json.loads(line)
         except ValueError:
@@ -314,6 +318,10 @@ class Session:
             self._process = self._start()
         process = self._process
         answer = Conversation(process, op, timeout_s=self._timeout_s)
+        if unread := process.drain():
+            answer.violation(
+                "line-after-end", "lines follow the answer before", actual=_shown(unread)
+            )
         process.send(request(tree, until=until, op=op))
         while answer.last is None and answer.next_event() is not None:
             pass

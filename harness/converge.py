@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.candidate import Candidate, Driver, Outcome
 from harness.checkers import CHECKERS
 from harness.checkers.evidence import Evidence
+from harness.judge import checked
 from harness.mapping import Mapping
 from harness.model import CheckResult, Finding, Severity
 from harness.nemeses.kill import CrashPoint, crash_points, kill_at, walk
@@ -191,10 +192,9 @@ class Convergence:
             tree=tree,
             backups=self.candidate.backups,
         )
-        for name, check in CHECKERS.items():
+        for name in CHECKERS:
             if name in names and name != "rollback":
-                result = check(evidence)
-                for finding in result.findings:
+                for finding in checked(name, evidence).findings:
                     if finding.severity is Severity.ERROR:
                         yield replace(finding, cause=f"{place}: {finding.cause}")
 

@@ -17,7 +17,7 @@ from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.suggest import did_you_mean
 
-__all__ = ["CHECKER_NAMES", "FOR_AUDIT", "Judge", "Timed", "chosen_checkers"]
+__all__ = ["CHECKER_NAMES", "FOR_AUDIT", "Judge", "Timed", "checked", "chosen_checkers"]
 
 CHECKER_NAMES = (
     "candidate", "schema", "rows", "in-use", "integrity", "configuration", "backups", "ledger",
@@ -79,7 +79,7 @@ class Judge:
         for name in CHECKER_NAMES:
             if name in names and name in self.wanted and name in CHECKERS:
                 began = time.monotonic()
-                result = _checked(name, evidence)
+                result = checked(name, evidence)
                 self.add(replace(result, elapsed_s=time.monotonic() - began))
 
     def add(self, result: CheckResult) -> None:
@@ -152,7 +152,7 @@ class Judge:
         return tuple(sorted(self.results, key=lambda r: CHECKER_NAMES.index(r.checker)))
 
 
-def _checked(name: str, evidence: Evidence) -> CheckResult:
+def checked(name: str, evidence: Evidence) -> CheckResult:
     """Run one checker; a database or mapping that SQLite cannot read is the candidate's fault."""
     try:
         return CHECKERS[name](evidence)

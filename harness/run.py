@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.candidate import Candidate, Driver
 from harness.checkers import CHECKERS
 from harness.checkers.evidence import Evidence
-from harness.judge import FOR_AUDIT, Judge, Timed, chosen_checkers
+from harness.judge import FOR_AUDIT, Judge, Timed, checked, chosen_checkers
 from harness.mapping import Mapping
 from harness.model import CheckResult, Finding, Verdict, worst
 from harness.progress import Tell, nobody
@@ -208,7 +208,7 @@ class _Rehearsal:
         for finding in differences(self.applied, now, check="idempotence"):
             self.repeats.append(replace(finding, cause=f"after the {what}, {finding.cause}"))
         if "backups" in self.judge.wanted and self.evidence.tree is not None:
-            for finding in CHECKERS["backups"](self.evidence).findings:
+            for finding in checked("backups", self.evidence).findings:
                 self.repeats.append(replace(finding, cause=f"after the {what}, {finding.cause}"))
         return True
 
