@@ -222,7 +222,7 @@ def _constraint(node: exp.Expression) -> str:
     kind = kind if isinstance(kind, exp.Expression) else node
     if isinstance(kind, exp.DefaultColumnConstraint) and isinstance(kind.this, exp.Paren):
         kind.set("this", kind.this.unnest())
-    return _plain(kind)
+    return _plain(kind) or type(kind).__name__.removesuffix("ColumnConstraint").upper()
 
 
 def _column(sql: str, tokens: Sequence[Token]) -> ColumnShape:

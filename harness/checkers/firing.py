@@ -18,7 +18,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from harness.checkers.ddl import TriggerShape, affinity, table_shape, trigger_shape
+from harness.checkers.ddl import TriggerShape, affinity, table_shape, trigger_shape, words
 from harness.checkers.ddl_diff import Item
 from harness.database import Column, columns_of, quote
 
@@ -37,6 +37,29 @@ class Firing:
 
     outcome: str
     error: str = ""
+
+
+class _Watch:
+    """Sees by SQLite's trace whether a trigger's body ran.
+
+    SQLite announces a trigger by name before it asks the condition, and then each statement.
+    """
+
+    def __init__(self, name: str, shape: TriggerShape) -> None:
+        self.announced = False
+        self.fired = False
+        self._name = name.lower()
+        self._body = shape.body
+
+    def __call__(self, event: dict[str, object]) -> None:
+        text = str(event.get("sql", ""))
+        if not event.get("trigger"):
+            return
+        if text.startswith("TRIGGER "):
+            self.announced = text.removeprefix("TRIGGER ").lower() == self._name
+        elif self.announced:
+            said = words(text)
+            self.fired = self.fired or said == self._body[: len(said)]
 
 
 @contextmanager
@@ -91,13 +114,7 @@ def _attempt(
     new: Row,
 ) -> Firing:
     """Bring one row into being and do to it what the trigger waits for."""
-    fired: set[str] = set()
-
-    def trace(event: dict[str, object]) -> None:
-        text = str(event.get("sql", ""))
-        if event.get("trigger") and text.startswith("TRIGGER "):
-            fired.add(text.removeprefix("TRIGGER ").lower())
-
+    watch = _Watch(item.name, shape)
     with _undone(connection):
         if shape.event == "insert":
             statement, values = _insert(item.table, columns, new)
@@ -113,18 +130,17 @@ def _attempt(
                 values = [*changed.values(), *values]
             else:
                 statement = f"DELETE FROM {quote(item.table)} WHERE {where}"
-        connection.trace_v2(apsw.SQLITE_TRACE_STMT, trace)
+        connection.trace_v2(apsw.SQLITE_TRACE_STMT, watch)
         try:
             connection.execute(statement, values)
         except apsw.ConstraintError as error:
             # The made-up row may be at fault, unless the trigger was already at work.
-            at_work = item.name.lower() in fired
-            return Firing("failed" if at_work else "silent", str(error) if at_work else "")
+            return Firing("failed", str(error)) if watch.fired else Firing("silent")
         except apsw.Error as error:
             return Firing("failed", str(error))
         finally:
             connection.trace_v2(0, None)
-    return Firing("fired" if item.name.lower() in fired else "silent")
+    return Firing("fired" if watch.fired else "silent")
 
 
 def _insert(table: str, columns: Sequence[Column], row: Row) -> tuple[str, list[Value]]:
