@@ -34,6 +34,7 @@ class Outcome:
     """What one command of a candidate came to.
 
     `exit_code` is None where the deadline passed, or in a session, which has no exit codes.
+    `moments_s` are the seconds from the start to each of the events.
     `definite` tells that `state` was reached, or that nothing was changed. `violations` are
     findings about how the candidate spoke; they do not make an outcome indefinite by themselves.
     """
@@ -46,6 +47,7 @@ class Outcome:
     error: str | None
     violations: tuple[Finding, ...] = ()
     elapsed_s: float = 0.0
+    moments_s: tuple[float, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -113,6 +115,7 @@ class Conversation:
         self.late = False
         self._process = process
         self._began = time.monotonic()
+        self._moments_s: list[float] = []
         self.until = self._began + timeout_s
         self._timeout_s = timeout_s
 
@@ -140,6 +143,7 @@ class Conversation:
             event = self._event(line)
             if event is not None:
                 self.events.append(event)
+                self._moments_s.append(time.monotonic() - self._began)
                 return event
 
     def _event(self, line: bytes) -> Event | None:
@@ -189,6 +193,7 @@ class Conversation:
             error=None if done and definite else self._error(last, exit_code, stderr),
             violations=tuple(self.violations),
             elapsed_s=time.monotonic() - self._began,
+            moments_s=tuple(self._moments_s),
         )
 
     def _compare_exit(self, exit_code: int | None, *, done: bool, refused: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -17,7 +17,7 @@ from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.suggest import did_you_mean
 
-__all__ = ["CHECKER_NAMES", "FOR_AUDIT", "Judge", "Timed", "checked", "chosen_checkers"]
+__all__ = ["CHECKER_NAMES", "FOR_AUDIT", "Judge", "Timed", "checked", "chosen_checkers", "steps_of"]
 
 CHECKER_NAMES = (
     "candidate", "schema", "rows", "in-use", "integrity", "configuration", "backups", "ledger",
@@ -34,10 +34,34 @@ FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One step of a run and how long it took."""
+    """One thing that happened in a run and how long it took.
+
+    `phase` and `counts` are there for a step of the candidate; `outcome` is `done` or `skipped`.
+    """
 
     name: str
     elapsed_s: float
+    phase: str | None = None
+    outcome: str = "done"
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def steps_of(outcome: Outcome) -> Iterator[Timed]:
+    """Yield the steps that a command says it did, timed from one line to the next."""
+    began_s = 0.0
+    for event, moment_s in zip(outcome.events, outcome.moments_s, strict=True):
+        if event["event"] == "step_done":
+            counts = event.get("counts")
+            yield Timed(
+                str(event.get("step")),
+                moment_s - began_s,
+                phase=str(event.get("phase")),
+                outcome="skipped" if event.get("skipped") is True else "done",
+                counts={str(k): n for k, n in counts.items() if isinstance(n, int)}
+                if isinstance(counts, dict)
+                else {},
+            )
+        began_s = moment_s
 
 
 def chosen_checkers(names: Iterable[str] | None, candidate: Candidate) -> frozenset[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.candidate import Candidate, Driver
 from harness.checkers import CHECKERS
 from harness.checkers.evidence import Evidence
-from harness.judge import FOR_AUDIT, Judge, Timed, checked, chosen_checkers
+from harness.judge import FOR_AUDIT, Judge, Timed, checked, chosen_checkers, steps_of
 from harness.mapping import Mapping
 from harness.model import CheckResult, Finding, Verdict, worst
 from harness.progress import Tell, nobody
@@ -162,6 +162,7 @@ class _Rehearsal:
                 judge.indefinite(outcome)
                 judge.heard(self.driver.status(self.tree))
                 outcome = judge.heard(self.driver.apply(self.tree, until=self.until))
+        judge.steps += steps_of(outcome)
         after = take(self.tree, self.out / "after", self.candidate)
         if not outcome.ok:
             judge.failed(outcome)
