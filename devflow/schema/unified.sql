@@ -375,7 +375,7 @@ CREATE TABLE origin_vector_vector_memories (
 CREATE TABLE migration_steps (
     step TEXT PRIMARY KEY NOT NULL,
     position INTEGER NOT NULL DEFAULT 0,
-    base INTEGER NOT NULL DEFAULT 0,
+    base TEXT NOT NULL DEFAULT '{}',
     done INTEGER NOT NULL DEFAULT 0,
     counts TEXT NOT NULL DEFAULT '{}'
 );

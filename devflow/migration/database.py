@@ -1,0 +1,165 @@
+"""How the migration opens, copies and asks SQLite databases."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import apsw
+
+from devflow.migration.errors import MigrationError
+
+__all__ = [
+    "SIDE_FILES",
+    "back_up",
+    "columns",
+    "has_table",
+    "open_source",
+    "open_writable",
+    "quote",
+    "remove",
+    "rowid_name",
+    "statements",
+    "sync_directory",
+    "transaction",
+    "uri",
+]
+
+SIDE_FILES = ("-wal", "-shm", "-journal")
+_BUSY_MS = 10_000
+_ROWID_NAMES = ("rowid", "_rowid_", "oid")
+
+
+def quote(name: str) -> str:
+    """Return `name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def uri(path: Path, *, mode: str, immutable: bool = False) -> str:
+    """Return the URI by which SQLite opens or attaches `path`."""
+    tail = "&immutable=1" if immutable else ""
+    return f"file:{urllib.parse.quote(str(path.resolve()))}?mode={mode}{tail}"
+
+
+def open_writable(path: Path) -> apsw.Connection:
+    """Open or create `path` for durable writing; it can attach others by URI."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(uri(path, mode="rwc"), flags=flags)
+    connection.set_busy_timeout(_BUSY_MS)
+    # Set before any journal mode: WAL with less than EXTRA can lose what was acknowledged.
+    connection.execute("PRAGMA synchronous = EXTRA")
+    return connection
+
+
+def open_source(path: Path, *, immutable: bool = False) -> apsw.Connection:
+    """Open `path` for reading only; `immutable` is for private copies that nobody writes."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(uri(path, mode="ro", immutable=immutable), flags=flags)
+    connection.set_busy_timeout(_BUSY_MS)
+    return connection
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Run the block in one IMMEDIATE transaction, rolled back when it raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def back_up(
+    source: apsw.Connection, target: apsw.Connection, *, name: str, deadline_s: float = 30.0
+) -> None:
+    """Copy all of `source` over `target` in one step, which is one atomic transaction there.
+
+    One step, since page by page a busy writer restarts the copy for ever. Raises
+    `MigrationError` when the locks are not to be had within `deadline_s` seconds.
+    """
+    until = time.monotonic() + deadline_s
+    while True:
+        try:
+            with target.backup("main", source, "main") as backup:
+                while not backup.done:
+                    backup.step(-1)
+            return
+        except (apsw.BusyError, apsw.LockedError) as error:
+            if time.monotonic() > until:
+                text = (
+                    f"{name} is locked by another process for {deadline_s:g} s; stop it and retry"
+                )
+                raise MigrationError("locked", text, definite=False) from error
+            time.sleep(0.05)
+
+
+def columns(connection: apsw.Connection, schema: str, table: str) -> dict[str, bool]:
+    """Return each column of `table` and whether it is generated; hidden ones are left out."""
+    rows = connection.execute(f"PRAGMA {quote(schema)}.table_xinfo({quote(table)})")
+    return {str(row[1]): row[6] in (2, 3) for row in rows if row[6] != 1}
+
+
+def has_table(connection: apsw.Connection, schema: str, table: str) -> bool:
+    """Return whether `schema` has an ordinary table of that name with a rowid."""
+    found = connection.execute(
+        "SELECT 1 FROM pragma_table_list WHERE schema = ? AND name = ? AND type = 'table'"
+        " AND NOT wr",
+        (schema, table),
+    )
+    return found.fetchone() is not None
+
+
+def rowid_name(names: Iterator[str] | dict[str, bool]) -> str:
+    """Return a name of the rowid that no column of the table has taken."""
+    taken = {name.lower() for name in names}
+    return next((name for name in _ROWID_NAMES if name not in taken), "")
+
+
+def statements(script: str) -> list[str]:
+    """Split an SQL script into its statements; triggers stay whole."""
+    found, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if line.rstrip().endswith(";") and apsw.complete(pending):
+            found.append(pending.strip())
+            pending = ""
+    return found
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a database with its side files, if there."""
+    for side in (*SIDE_FILES, ""):
+        path.with_name(path.name + side).unlink(missing_ok=True)
+
+
+def copy_database(source: Path, target: Path, *, name: str) -> str:
+    """Copy a live database with its WAL into a new, self-contained file; return its journal mode.
+
+    The target is complete under its own name or not there at all.
+    """
+    partial = target.with_name(target.name + ".partial")
+    remove(partial)
+    with closing(open_source(source)) as reader, closing(open_writable(partial)) as writer:
+        mode = str(reader.execute("PRAGMA journal_mode").fetchall()[0][0])
+        back_up(reader, writer, name=name)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(target)
+    sync_directory(target.parent)
+    return mode

@@ -1,0 +1,115 @@
+"""The inverse of the migration, for whoever checks it: writes `mapping.yaml` from the plan."""
+
+from __future__ import annotations
+
+from devflow.migration.tables import PLANNED, TableMap
+
+__all__ = ["inverse_expression", "mapping_document"]
+
+
+def inverse_expression(table: TableMap, column: str) -> str:
+    """Return SQL for a legacy column: its residue where there is one, else the unified value."""
+    bit = 1 << list(table.inverse).index(column)
+    return f"CASE WHEN o.residue & {bit} THEN o.x_{column} ELSE {table.inverse[column]} END"
+
+
+def _table(table: TableMap) -> dict[str, object]:
+    return {
+        "from": table.joined,
+        "key": "o.source_rowid",
+        "columns": {column: inverse_expression(table, column) for column in table.inverse},
+        "other_columns": 'o."x_{column}"',
+        "residue": "o.residue",
+        "targets": {target.table: f"o.{target.origin_key}" for target in table.targets},
+        "rule": "o.rule",
+    }
+
+
+def _searched(source: str, table: str, column: str) -> dict[str, str]:
+    index = "tasks_fts" if table == "task_contexts" else "memory_fts"
+    unified = {"title": "title", "description": "description"}.get(column, "content")
+    return {
+        "source": f"{source}.{table}",
+        "column": column,
+        "tokenize": "porter ascii",
+        "query": f"SELECT o.source_rowid FROM {index} AS f JOIN origin_{source}_{table} AS o"
+        f" ON o.seq = f.rowid WHERE f.{unified} MATCH :match",
+    }
+
+
+def _nearest(source: str, table: str, *, vector: str, model: str) -> dict[str, str]:
+    key = "embedding_seq" if table == "vector_memories" else "seq"
+    return {
+        "source": f"{source}.{table}",
+        "vector": vector,
+        "model": model,
+        "query": f"SELECT o.source_rowid FROM memory_block_embeddings AS e"
+        f" JOIN origin_{source}_{table} AS o ON o.{key} = e.seq"
+        " WHERE e.model = :model AND e.dimensions = :dimensions"
+        " ORDER BY vec_distance_cosine(e.embedding, :vector), o.source_rowid LIMIT :k",
+    }
+
+
+def _listed(table: TableMap) -> dict[str, str]:
+    return {"source": table.name, "query": f"SELECT o.source_rowid FROM {table.joined}"}
+
+
+def mapping_document() -> dict[str, object]:
+    """Return the mapping that the candidate contract asks for."""
+    vectors = {"vector": "embedding_vector", "model": "model_id"}
+    return {
+        "contract": 1,
+        "unified": "devflow.sqlite",
+        "schema": "schema/unified.sql",
+        "version": "SELECT version FROM schema_versions ORDER BY seq DESC LIMIT 1",
+        "tables": {table.name: _table(table) for table in PLANNED},
+        "registry": {
+            "lines": "SELECT line_no, raw FROM model_registry_log ORDER BY line_no",
+            "last_newline": "SELECT value FROM migration_facts"
+            " WHERE name = 'registry.last_newline'",
+            "providers": "SELECT name FROM model_providers",
+            "health": "SELECT line_no, provider, healthy FROM model_health_history",
+            "failovers": "SELECT line_no, from_provider, to_provider FROM failover_events",
+        },
+        "carried": "SELECT source, source_table, unified_table FROM carried_tables",
+        "decisions": "SELECT source, type, name, decision, rule, unified_name"
+        " FROM schema_decisions",
+        "added": "SELECT unified_table, unified_key, rule FROM added_rows",
+        "sequences": "SELECT source, source_table, unified_table FROM carried_sequences",
+        "in_use": {
+            "fulltext": [
+                _searched("legacy", "memory_blocks", "content"),
+                _searched("vector", "vector_memories", "content"),
+                _searched("legacy", "vector_memories", "content"),
+                _searched("root", "memory_blocks", "content"),
+                _searched("legacy", "task_contexts", "title"),
+                _searched("legacy", "task_contexts", "description"),
+                _searched("root", "task_contexts", "title"),
+                _searched("root", "task_contexts", "description"),
+            ],
+            "nearest": [
+                _nearest("legacy", "memory_block_embeddings", **vectors),
+                _nearest("vector", "vector_memories", **vectors),
+                _nearest("legacy", "vector_memories", **vectors),
+                _nearest("root", "memory_block_embeddings", vector="embedding", model="model"),
+            ],
+            "listed": [_listed(table) for table in PLANNED],
+        },
+    }
+
+
+def main() -> None:
+    """Print the mapping as YAML, for `devflow/mapping.yaml`."""
+    import sys  # noqa: PLC0415
+
+    import yaml  # noqa: PLC0415
+
+    sys.stdout.write(
+        "# The inverse of the migration, as docs/candidate.md describes it. Written by\n"
+        "# `python -m devflow.migration.inverse`: change the plan, devflow/migration/tables.py.\n"
+        + yaml.safe_dump(mapping_document(), sort_keys=False, width=118, allow_unicode=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The durable journal of phases and steps, in a small database of its own beside the shadow.
+
+A step is entered when its effect is durable. Steps are idempotent, so one that was cut off
+between its effect and its entry is simply run again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from devflow.migration.database import open_writable, remove
+
+__all__ = ["Journal"]
+
+_NAME = "journal.sqlite"
+
+
+class Journal:
+    """Which steps of this tree's migration are done, and whether a rollback has begun."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or create the journal in `directory`."""
+        self._path = directory / _NAME
+        self._connection = open_writable(self._path)
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS steps (phase TEXT NOT NULL, step TEXT PRIMARY KEY,"
+            " counts TEXT NOT NULL, number INTEGER NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS phases (phase TEXT PRIMARY KEY, number INTEGER NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS rollback (begun INTEGER NOT NULL)"
+        )
+
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Return whether a migration of this tree was begun and not rolled back."""
+        return (directory / _NAME).exists()
+
+    def counts_of(self, step: str) -> dict[str, int] | None:
+        """Return the counts with which `step` was done, None while it is not."""
+        row = self._connection.execute(
+            "SELECT counts FROM steps WHERE step = ?", (step,)
+        ).fetchone()
+        return None if row is None else dict(json.loads(str(row[0])))
+
+    def enter(self, phase: str, step: str, counts: Mapping[str, int]) -> None:
+        """Record that `step` is done."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO steps SELECT ?, ?, ?, 1 + count(*) FROM steps",
+            (phase, step, json.dumps(dict(counts), sort_keys=True)),
+        )
+
+    def finish(self, phase: str) -> None:
+        """Record that all steps of `phase` are done."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO phases SELECT ?, 1 + count(*) FROM phases", (phase,)
+        )
+
+    def state(self) -> str:
+        """Return the last phase that is done, `none` before the first."""
+        row = self._connection.execute(
+            "SELECT phase FROM phases ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        return "none" if row is None else str(row[0])
+
+    def begin_rollback(self) -> None:
+        """Record that from now on the only way is back."""
+        self._connection.execute(
+            "INSERT INTO rollback SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM rollback)"
+        )
+
+    def rolling_back(self) -> bool:
+        """Return whether a rollback was begun and has not ended."""
+        return self._connection.execute("SELECT 1 FROM rollback").fetchone() is not None
+
+    def close(self) -> None:
+        """Close the journal's database."""
+        self._connection.close()
+
+    def delete(self) -> None:
+        """Forget everything: the rollback has ended."""
+        self.close()
+        remove(self._path)

@@ -1,0 +1,230 @@
+"""The five phases and the way back, as named steps that may each be run again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from devflow.migration import backups, configuration, shadow, validation
+from devflow.migration.database import back_up, open_source, open_writable, remove, sync_directory
+from devflow.migration.errors import MigrationError
+from devflow.migration.journal import Journal
+from devflow.migration.tree import SOURCES, Tree
+
+__all__ = ["PHASES", "ROLLBACK", "Progress", "Step", "apply", "plan", "rollback", "status"]
+
+Counts = dict[str, int]
+Progress = Callable[[Mapping[str, object]], None]
+"""Told every event of the contract as it happens; may block, and so hold the migration."""
+
+ALREADY_UNIFIED = "already-unified"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a phase: idempotent, and durable once it returns what it counted."""
+
+    phase: str
+    name: str
+    run: Callable[[Tree], Counts]
+
+
+def _back_up(when: str) -> Callable[[Tree], Counts]:
+    def run(tree: Tree) -> Counts:
+        return backups.back_up_tree(tree, when, keep_old=when == "before")
+
+    return run
+
+
+def _build(step: str) -> Callable[[Tree], Counts]:
+    def run(tree: Tree) -> Counts:
+        return shadow.run_step(tree, step)
+
+    return run
+
+
+def _back_up_during(tree: Tree) -> Counts:
+    """Back up once more, and refuse to go on if anybody wrote since the first backup."""
+    counts = backups.back_up_tree(tree, "during")
+    for name in SOURCES:
+        before, now = (tree.backup(when) / tree.paths[name] for when in ("before", "during"))
+        if before.exists() != now.exists() or (
+            before.exists() and not backups.same_pages(before, now)
+        ):
+            text = (
+                f"{tree.path(name)} was written to after its backup;"
+                " stop its service, roll back and apply again"
+            )
+            raise MigrationError("written-since-backup", text, definite=False)
+    return counts
+
+
+def _switch(tree: Tree) -> Counts:
+    """Write the unified database over the root in place: one atomic transaction there."""
+    with (
+        closing(open_source(tree.backup("during") / tree.shadow.name, immutable=True)) as unified,
+        closing(open_writable(tree.path("root"))) as root,
+    ):
+        back_up(unified, root, name=str(tree.path("root")))
+    with closing(open_writable(tree.path("root"))) as root:
+        root.execute("PRAGMA journal_mode = WAL").fetchall()
+        tables = root.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchall()
+    sync_directory(tree.directory)
+    return {"tables": int(tables[0][0])}
+
+
+def _configure(tree: Tree) -> Counts:
+    return configuration.rewrite(tree.directory)
+
+
+def _remove_data(tree: Tree) -> Counts:
+    """Remove the old databases and their directory: all in it is in the backup `before`."""
+    saved = backups.manifest_of(tree.backup("before"))["digests"]
+    removed = 0
+    for path in backups.other_data_files(tree):
+        relative = path.relative_to(tree.directory).as_posix()
+        if relative not in saved:
+            text = (
+                f"{path} came after the backup; move it out of the data directory and apply again"
+            )
+            raise MigrationError("data-not-backed-up", text, definite=False)
+    for name in ("legacy", "vector"):
+        removed += tree.path(name).exists()
+        remove(tree.path(name))
+    directory = tree.path("legacy").parent
+    if directory != tree.directory and directory.is_dir():
+        shutil.rmtree(directory)
+    sync_directory(tree.directory)
+    return {"databases": removed}
+
+
+def _remove_shadow(tree: Tree) -> Counts:
+    remove(tree.shadow)
+    backups.forget_partial(tree)
+    return {"shadows": 1}
+
+
+_STEPS: tuple[Step, ...] = (
+    Step("backup", "backup.before", _back_up("before")),
+    *(Step("shadow", f"shadow.{name}", _build(name)) for name in shadow.STEPS),
+    Step("cutover", "cutover.backup-during", _back_up_during),
+    Step("cutover", "cutover.switch", _switch),
+    Step("cutover", "cutover.configuration", _configure),
+    Step("validate", "validate.integrity", validation.check_integrity),
+    Step("validate", "validate.inverse", validation.check_inverse),
+    Step("validate", "validate.backup-after", _back_up("after")),
+    Step("cleanup", "cleanup.data", _remove_data),
+    Step("cleanup", "cleanup.shadow", _remove_shadow),
+)
+PHASES: tuple[str, ...] = ("backup", "shadow", "cutover", "validate", "cleanup")
+
+
+def _restore(name: str) -> Callable[[Tree], Counts]:
+    def run(tree: Tree) -> Counts:
+        return backups.restore_database(tree, name)
+
+    return run
+
+
+def _forget(tree: Tree) -> Counts:
+    remove(tree.shadow)
+    backups.forget_partial(tree)
+    return {}
+
+
+ROLLBACK: tuple[Step, ...] = (
+    *(Step("rollback", f"rollback.{name}", _restore(name)) for name in SOURCES),
+    Step("rollback", "rollback.files", backups.restore_files),
+    Step("rollback", "rollback.shadow", _forget),
+)
+
+
+def plan(tree: Tree, until: str) -> Iterator[Step]:
+    """Yield the steps that `apply` would still run, then those of a rollback."""
+    tree.check()
+    done = _done(tree)
+    last = PHASES.index(until)
+    if not validation.is_unified(tree) or done:
+        yield from (
+            step for step in _STEPS if PHASES.index(step.phase) <= last and step.name not in done
+        )
+    yield from ROLLBACK
+
+
+def _done(tree: Tree) -> set[str]:
+    if not Journal.exists(tree.work):
+        return set()
+    with closing(Journal(tree.work)) as journal:
+        return {step.name for step in _STEPS if journal.counts_of(step.name) is not None}
+
+
+def status(tree: Tree) -> str:
+    """Return the last phase that is done, `none` before the first."""
+    if not Journal.exists(tree.work):
+        return PHASES[-1] if validation.is_unified(tree) else "none"
+    with closing(Journal(tree.work)) as journal:
+        return journal.state()
+
+
+def apply(tree: Tree, until: str, tell: Progress) -> str:
+    """Run the phases up to `until`, each step once; return the last phase that is done.
+
+    A rollback that was cut off is first brought to its end.
+    """
+    tree.check()
+    if Journal.exists(tree.work):
+        with closing(Journal(tree.work)) as journal:
+            interrupted = journal.rolling_back()
+        if interrupted:
+            rollback(tree, tell)
+    elif validation.is_unified(tree):
+        return PHASES[-1]
+    tree.work.mkdir(exist_ok=True)
+    with closing(Journal(tree.work)) as journal:
+        for phase in PHASES[: PHASES.index(until) + 1]:
+            tell({"event": "phase_started", "phase": phase})
+            for step in _STEPS:
+                if step.phase == phase:
+                    _run(step, tree, journal, tell)
+            journal.finish(phase)
+            tell({"event": "phase_done", "phase": phase})
+        return journal.state()
+
+
+def _run(step: Step, tree: Tree, journal: Journal, tell: Progress) -> None:
+    line = {"phase": step.phase, "step": step.name}
+    counts = journal.counts_of(step.name)
+    tell({"event": "step_started", **line})
+    if counts is not None:
+        tell({"event": "step_done", **line, "counts": counts, "skipped": True})
+        return
+    counts = step.run(tree)
+    journal.enter(step.phase, step.name, counts)
+    tell({"event": "step_done", **line, "counts": counts})
+
+
+def rollback(tree: Tree, tell: Progress) -> str:
+    """Bring databases and configuration back to what they were before the first phase."""
+    if not Journal.exists(tree.work):
+        if validation.is_unified(tree):
+            text = (
+                f"{tree.directory} has no journal of a migration; restore {tree.backup('before')}"
+            )
+            raise MigrationError("no-journal", text)
+        return "none"
+    journal = Journal(tree.work)
+    journal.begin_rollback()
+    backed_up = journal.counts_of("backup.before") is not None
+    tell({"event": "phase_started", "phase": "rollback"})
+    for step in ROLLBACK:
+        line = {"phase": "rollback", "step": step.name}
+        tell({"event": "step_started", **line})
+        # Without a finished backup no later phase has begun: there is nothing to bring back.
+        counts = step.run(tree) if backed_up or step.run is _forget else {}
+        tell({"event": "step_done", **line, "counts": counts})
+    journal.delete()
+    shutil.rmtree(tree.work, ignore_errors=True)
+    tell({"event": "phase_done", "phase": "rollback"})
+    return "none"

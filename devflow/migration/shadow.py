@@ -1,0 +1,415 @@
+"""Builds the unified database from the backups, beside the live ones, step by step.
+
+Each step is one transaction of the shadow (a long table: one a chunk), which also says how far
+it is; so a migration that was cut off goes on where it was, and nothing is copied twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import apsw
+
+from devflow.migration.carrying import (
+    Unplanned,
+    carry_sequence,
+    carry_tables,
+    create_dependants,
+    unplanned,
+)
+from devflow.migration.copying import copy_chunk, is_planned_here, other_columns
+from devflow.migration.database import (
+    has_table,
+    open_writable,
+    remove,
+    statements,
+    transaction,
+    uri,
+)
+from devflow.migration.decisions import DECIDED, Decision
+from devflow.migration.registry import import_log
+from devflow.migration.tables import PLANNED, TableMap, planned
+from devflow.migration.tree import SOURCES, Tree
+
+__all__ = ["STEPS", "VERSION", "create", "run_step"]
+
+VERSION = "2.0.0"
+_AUTOINCREMENT = (("root", "session_audit_log"),)
+_EARLY_INDEX = "idx_memory_embeddings_block"  # merging looks embeddings up by their block
+Counts = dict[str, int]
+
+
+def _script() -> str:
+    return (files("devflow.schema") / "unified.sql").read_text(encoding="utf-8")
+
+
+def create(tree: Tree) -> Counts:
+    """Make the empty shadow with the unified tables, over whatever an earlier try left there."""
+    remove(tree.shadow)
+    with closing(open_writable(tree.shadow)) as connection:
+        connection.execute(f"PRAGMA page_size = {_page_size(tree)}")
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        with transaction(connection):
+            tables = [text for text in statements(_script()) if _is_early(text)]
+            for text in tables:
+                connection.execute(text)
+            for source in SOURCES:
+                connection.execute(
+                    "INSERT INTO migration_facts VALUES (?, ?)",
+                    (f"source.{source}", _backup_of(tree, source) is not None),
+                )
+    return {"tables": len(tables)}
+
+
+def _is_early(text: str) -> bool:
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("--")).lstrip()
+    return body.startswith("CREATE TABLE") or f"INDEX {_EARLY_INDEX} " in body
+
+
+def _page_size(tree: Tree) -> int:
+    """Return the root's page size: the cutover writes the shadow over it page by page."""
+    path = _backup_of(tree, "root")
+    if path is None:
+        return 4096
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(18)[16:18], "big")
+    return 65_536 if size == 1 else size
+
+
+def _backup_of(tree: Tree, source: str) -> Path | None:
+    path = tree.backup("before") / tree.paths[source]
+    return path if path.exists() and path.stat().st_size else None
+
+
+@contextmanager
+def _opened(tree: Tree) -> Iterator[apsw.Connection]:
+    """Open the shadow with every source's backup attached as `src_<source>`, read-only."""
+    with closing(open_writable(tree.shadow)) as connection:
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -65536")
+        for source in SOURCES:
+            path = _backup_of(tree, source)
+            where = uri(path, mode="ro", immutable=True) if path else ":memory:"
+            connection.execute(f"ATTACH ? AS src_{source}", (where,))
+        yield connection
+
+
+def run_step(tree: Tree, step: str) -> Counts:
+    """Run or resume one step of the shadow phase; return what it counted."""
+    if step == "create":
+        return create(tree)
+    with _opened(tree) as connection:
+        counts = _counts_of(connection, step)
+        if counts is not None:
+            return counts
+        if step.startswith("copy."):
+            return _copy_table(connection, step)
+        with transaction(connection):
+            return _finish(connection, step, _SINGLE[step](connection, tree))
+
+
+def _counts_of(connection: apsw.Connection, step: str) -> Counts | None:
+    row = connection.execute(
+        "SELECT counts FROM migration_steps WHERE step = ? AND done", (step,)
+    ).fetchone()
+    return None if row is None else dict(json.loads(str(row[0])))
+
+
+def _finish(connection: apsw.Connection, step: str, counts: Counts) -> Counts:
+    connection.execute(
+        "INSERT INTO migration_steps (step, done, counts) VALUES (?1, 1, ?2)"
+        " ON CONFLICT (step) DO UPDATE SET done = 1, counts = ?2",
+        (step, json.dumps(counts, sort_keys=True)),
+    )
+    return counts
+
+
+# Copying -------------------------------------------------------------------------------------
+
+
+def _copy_table(connection: apsw.Connection, step: str) -> Counts:
+    _, source, name = step.split(".")
+    table = planned(source, name)
+    assert table is not None  # noqa: S101 - the steps are made of the planned tables
+    if not is_planned_here(connection, table):
+        with transaction(connection):
+            return _finish(connection, step, {})
+    while True:
+        with transaction(connection):
+            position, bases, counts = _position(connection, table, step)
+            last, rules = copy_chunk(
+                connection,
+                table,
+                after=position,
+                bases=bases,
+                import_task=_import_task(connection, source),
+            )
+            if last is None:
+                return _finish(connection, step, counts)
+            for rule, number in rules.items():
+                counts[rule] = counts.get(rule, 0) + number
+            connection.execute(
+                "UPDATE migration_steps SET position = ?, counts = ? WHERE step = ?",
+                (last, json.dumps(counts, sort_keys=True), step),
+            )
+
+
+def _position(
+    connection: apsw.Connection, table: TableMap, step: str
+) -> tuple[int | None, dict[str, int], Counts]:
+    """Return the last rowid copied, each target's highest key before the table, and the counts."""
+    row = connection.execute(
+        "SELECT position, base, counts FROM migration_steps WHERE step = ?", (step,)
+    ).fetchone()
+    if row is not None:
+        counts = dict(json.loads(str(row[2])))
+        bases = dict(json.loads(str(row[1])))
+        return (int(row[0]) if counts else None), bases, counts
+    bases = {
+        target.table: _highest(connection, target.table, target.key) for target in table.targets
+    }
+    connection.execute(
+        "INSERT INTO migration_steps (step, base) VALUES (?, ?)", (step, json.dumps(bases))
+    )
+    return None, bases, {}
+
+
+def _highest(connection: apsw.Connection, table: str, key: str) -> int:
+    row = connection.execute(f"SELECT COALESCE(max({key}), 0) FROM {table}").fetchall()[0]
+    return int(row[0])
+
+
+def _import_task(connection: apsw.Connection, source: str) -> str | None:
+    row = connection.execute(
+        "SELECT value FROM migration_facts WHERE name = ?", (f"import_task.{source}",)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _add_import_tasks(connection: apsw.Connection, tree: Tree) -> Counts:
+    """Add the task that imported memory blocks hang from, for each source that has some."""
+    del tree
+    added = 0
+    for source, table in (
+        ("legacy", "memory_blocks"),
+        ("vector", "vector_memories"),
+        ("legacy", "vector_memories"),
+    ):
+        if _import_task(connection, source) or not has_table(connection, f"src_{source}", table):
+            continue
+        if connection.execute(f"SELECT 1 FROM src_{source}.{table} LIMIT 1").fetchone() is None:
+            continue
+        identifier = f"{source}-import"
+        while connection.execute(
+            "SELECT 1 FROM task_contexts WHERE id = ?", (identifier,)
+        ).fetchone():
+            identifier += "~"
+        title = {"legacy": "the Database Manager", "vector": "the Vector Memory Service"}[source]
+        now = _now()
+        connection.execute(
+            "INSERT INTO task_contexts (id, title, status, created_at, updated_at)"
+            " VALUES (?, ?, 'archived', ?, ?)",
+            (identifier, f"Memory imported from {title}", now, now),
+        )
+        _declare_added(connection, "task_contexts", "parent-of-imported-blocks")
+        connection.execute(
+            "INSERT INTO migration_facts VALUES (?, ?)", (f"import_task.{source}", identifier)
+        )
+        added += 1
+    return {"tasks": added}
+
+
+def _declare_added(connection: apsw.Connection, table: str, rule: str) -> None:
+    connection.execute(
+        "INSERT INTO added_rows VALUES (?, ?, ?)", (table, connection.last_insert_rowid(), rule)
+    )
+
+
+def _now() -> str:
+    """Return the time for rows that the migration makes up; SOURCE_DATE_EPOCH sets it."""
+    seconds = float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
+# Carrying and finishing ------------------------------------------------------------------------
+
+
+def _unplanned(connection: apsw.Connection, source: str) -> list[Unplanned]:
+    """Return what `source` holds beyond the plan, with names that are free in the unified schema."""
+    kept = _declared()
+    taken = {name.lower() for _, name in kept}
+    for other in SOURCES:
+        known = {*DECIDED[other], *(kept if other == "root" else ())}
+        objects = unplanned(connection, other, known=known, taken=taken)
+        if other == source:
+            return objects
+    return []
+
+
+@lru_cache(maxsize=1)
+def _declared() -> frozenset[tuple[str, str]]:
+    """Return (type, name) of all that the unified schema declares."""
+    with closing(apsw.Connection(":memory:")) as scratch:
+        scratch.execute(_script()).fetchall()
+        kinds = dict(scratch.execute("SELECT name, type FROM pragma_table_list").fetchall())
+        return frozenset(
+            ("virtual table" if kinds.get(name) == "virtual" else str(kind), str(name))
+            for kind, name in scratch.execute("SELECT type, name FROM sqlite_master").fetchall()
+        )
+
+
+def _carry(source: str) -> Callable[[apsw.Connection, Tree], Counts]:
+    def step(connection: apsw.Connection, tree: Tree) -> Counts:
+        del tree
+        return carry_tables(connection, source, _unplanned(connection, source))
+
+    return step
+
+
+def _registry(connection: apsw.Connection, tree: Tree) -> Counts:
+    return import_log(connection, tree.backup("before") / tree.paths["registry"])
+
+
+def _index(connection: apsw.Connection, tree: Tree) -> Counts:
+    """Create the indexes and fill the full-text ones, now that the rows are there."""
+    del tree
+    later = [text for text in statements(_script()) if not _is_early(text)]
+    searched = []
+    for text in later:
+        connection.execute(text).fetchall()
+    for (name,) in connection.execute(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'virtual'"
+        " AND name IN ('memory_fts', 'tasks_fts', 'knowledge_entities_fts')"
+    ).fetchall():
+        connection.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
+        searched.append(name)
+    return {"objects": len(later), "full-text indexes": len(searched)}
+
+
+def _decide(connection: apsw.Connection, tree: Tree) -> Counts:
+    """Create the unplanned dependants, and write down what became of every legacy object."""
+    del tree
+    counts: Counts = {}
+    for source in SOURCES:
+        objects = _unplanned(connection, source)
+        reasons = create_dependants(connection, objects)
+        carried = {(item.kind, item.name): item for item in objects}
+        for kind, name in _objects(connection, source):
+            decision = _decision(connection, source, kind, name, carried, reasons)
+            connection.execute(
+                "INSERT INTO schema_decisions VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    source,
+                    kind,
+                    name,
+                    decision.decision,
+                    decision.rule,
+                    decision.unified_name,
+                    decision.reason,
+                ),
+            )
+            counts[decision.decision] = counts.get(decision.decision, 0) + 1
+    return counts
+
+
+def _objects(connection: apsw.Connection, source: str) -> list[tuple[str, str]]:
+    schema = f"src_{source}"
+    kinds = dict(
+        connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = ?", (schema,))
+    )
+    rows = connection.execute(
+        f"SELECT type, name FROM {schema}.sqlite_master WHERE sql IS NOT NULL"
+        " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"
+    ).fetchall()
+    return [
+        (
+            "virtual table" if kinds.get(name) == "virtual" and kind == "table" else str(kind),
+            str(name),
+        )
+        for kind, name in rows
+        if kinds.get(name) != "shadow"
+    ]
+
+
+def _decision(
+    connection: apsw.Connection,
+    source: str,
+    kind: str,
+    name: str,
+    carried: dict[tuple[str, str], Unplanned],
+    reasons: dict[tuple[str, str], str | None],
+) -> Decision:
+    item = carried.get((kind, name))
+    if item is not None:
+        reason = reasons[kind, name]
+        if reason is None:
+            return Decision("carried", "unplanned", item.unified_name)
+        return Decision("dropped", "does-not-compile", None, reason)
+    known = DECIDED[source].get((kind, name))
+    if known is not None:
+        return known
+    plan = planned(source, name) if kind == "table" else None
+    if plan is None or source == "root":
+        return Decision("kept", "kept", name)
+    return Decision("merged", "unified-table", plan.targets[0].table)
+
+
+def _settle(connection: apsw.Connection, tree: Tree) -> Counts:
+    """Carry sequences, name the columns that nobody planned for, and write the version."""
+    del tree
+    for source, table in _AUTOINCREMENT:
+        if has_table(connection, f"src_{source}", table):
+            carry_sequence(connection, source, table, table)
+    columns = 0
+    for table in PLANNED:
+        if is_planned_here(connection, table):
+            for name in other_columns(connection, table):
+                connection.execute(
+                    "INSERT INTO schema_decisions VALUES (?, 'column', ?, 'carried', 'unplanned', ?, '')",
+                    (table.source, f"{table.table}.{name}", f"{table.origin}.x_{name}"),
+                )
+                columns += 1
+    version = VERSION
+    while connection.execute(
+        "SELECT 1 FROM schema_versions WHERE version = ?", (version,)
+    ).fetchone():
+        version += "+"
+    connection.execute(
+        "INSERT INTO schema_versions (version, applied_at, description) VALUES (?, ?, ?)",
+        (version, _now(), "DevFlow's databases unified"),
+    )
+    _declare_added(connection, "schema_versions", "version-of-the-unified-schema")
+    return {"unplanned columns": columns}
+
+
+_SINGLE: dict[str, Callable[[apsw.Connection, Tree], Counts]] = {
+    "import-tasks": _add_import_tasks,
+    **{f"carry.{source}": _carry(source) for source in SOURCES},
+    "registry": _registry,
+    "index": _index,
+    "decide": _decide,
+    "settle": _settle,
+}
+
+
+def _steps() -> tuple[str, ...]:
+    copies = [f"copy.{table.name}" for table in PLANNED]
+    tasks_done = copies.index("copy.legacy.task_contexts") + 1
+    return (
+        "create",
+        *copies[:tasks_done],
+        "import-tasks",
+        *copies[tasks_done:],
+        *(step for step in _SINGLE if step != "import-tasks"),
+    )
+
+
+STEPS: tuple[str, ...] = _steps()
+"""The steps of the shadow phase, in their order."""

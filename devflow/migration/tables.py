@@ -1,0 +1,440 @@
+"""Which legacy table becomes what: the planned correspondence, forward and back.
+
+`{column}` in a forward expression stands for the legacy row's value, NULL where an older copy
+has no such column. Inverse expressions read the unified row `u` (and `e`, the embedding that a
+vector memory was split into). What the inverse cannot give back exactly is found by running it,
+and kept as residue; so a wrong line here costs residue, never data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["PLANNED", "TableMap", "Target", "planned"]
+
+PRIORITIES = ("h-", "m-", "l-", "?-")
+STATUSES = ("planning", "active", "blocked", "completed", "archived")
+BLOCK_TYPES = (
+    "architectural",
+    "implementation",
+    "debugging",
+    "maintenance",
+    "context",
+    "decision",
+    "emergency_context",
+    "context_snapshot",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One unified table that rows of a legacy table become rows of.
+
+    `origin_key` is the origin's column with the unified row's key; `key` that key's name there.
+    `identifier` is the unified column that must be unique, `identity` the legacy column it comes
+    from (none: it is made up). `same` are the conditions under which the row `p`, `s` is the same
+    thing as a row `u` of another source, and merged into it; `repairs` are what a row that an
+    earlier attempt brought in gets from the legacy original.
+    """
+
+    table: str
+    forward: Mapping[str, str]
+    origin_key: str = "seq"
+    key: str = "seq"
+    identifier: str | None = "id"
+    identity: str | None = "id"
+    same: tuple[str, ...] = ()
+    repairs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """One planned legacy table: its targets, and each of its columns from the unified rows."""
+
+    source: str
+    table: str
+    targets: tuple[Target, ...]
+    inverse: Mapping[str, str]
+    required: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`source.table`, as reports and steps name it."""
+        return f"{self.source}.{self.table}"
+
+    @property
+    def origin(self) -> str:
+        """The table that remembers what each legacy row became."""
+        return f"origin_{self.source}_{self.table}"
+
+    @property
+    def joined(self) -> str:
+        """The FROM clause of the inverse: origin `o`, unified row `u`, embedding `e`."""
+        first = self.targets[0]
+        clause = (
+            f"{self.origin} AS o JOIN {first.table} AS u ON u.{first.key} = o.{first.origin_key}"
+        )
+        for target in self.targets[1:]:
+            clause += f" JOIN {target.table} AS e ON e.{target.key} = o.{target.origin_key}"
+        return clause
+
+
+def _listed(column: str, allowed: tuple[str, ...], default: str, **translated: str) -> str:
+    """Return SQL that keeps an allowed value, translates a known one, else takes the default."""
+    names = ", ".join(f"'{value}'" for value in allowed)
+    cases = "".join(f" WHEN {column} = '{old}' THEN '{new}'" for old, new in translated.items())
+    return f"CASE WHEN {column} IN ({names}) THEN {column}{cases} ELSE {default} END"
+
+
+def _between(column: str, low: float, high: float) -> str:
+    return f"CASE WHEN {column} BETWEEN {low} AND {high} THEN {column} END"
+
+
+def _same_names(
+    table: str,
+    columns: str,
+    *,
+    source: str = "root",
+    special: Mapping[str, str] | None = None,
+    extra: Mapping[str, str] | None = None,
+    generated: tuple[str, ...] = (),
+    target: Mapping[str, str | None] | None = None,
+    same: tuple[str, ...] = (),
+) -> TableMap:
+    """Describe a table whose unified shape has the same names."""
+    names = columns.split()
+    options = dict(target or {})
+    identifier = options.get("identifier", "id")
+    forward = {name: f"{{{name}}}" for name in names if name not in (identifier, *generated)}
+    forward |= {**(special or {}), **(extra or {})}
+    return TableMap(
+        source=source,
+        table=table,
+        targets=(
+            Target(
+                table=table,
+                forward=forward,
+                key=options.get("key") or "seq",
+                identifier=identifier,
+                identity=options.get("identity", identifier),
+                same=same,
+            ),
+        ),
+        inverse={name: f"u.{name}" for name in names},
+        required=tuple(name for name in names if name == identifier),
+    )
+
+
+def _all_same(columns: str) -> tuple[str, ...]:
+    return ("u.id = p.id", *(f"u.{name} IS {{{name}}}" for name in columns.split()))
+
+
+_TASKS = (
+    "id title description priority status complexity_score estimated_duration_minutes"
+    " required_capabilities primary_platform platform_routing architectural_context"
+    " implementation_context debugging_context maintenance_context cc_session_id cc_task_file"
+    " branch_name parent_task_id depends_on created_at updated_at completed_at"
+)
+_USAGE = "id provider agent_type model duration_ms tokens_in tokens_out cost_usd created_at"
+_USAGE_SPECIAL = {
+    "provider": "COALESCE({provider}, '')",
+    "agent_type": "COALESCE({agent_type}, '')",
+    "duration_ms": "COALESCE({duration_ms}, 0)",
+    "created_at": "COALESCE({created_at}, '')",
+}
+_SESSIONS = "id name context metadata created_at updated_at"
+_SESSIONS_SPECIAL = {
+    "name": "COALESCE({name}, '')",
+    "created_at": "COALESCE({created_at}, '')",
+    "updated_at": "COALESCE({updated_at}, '')",
+}
+
+
+def _root() -> tuple[TableMap, ...]:
+    """Return the rich tables, which become the unified ones under their own names."""
+    return (
+        _same_names(
+            "task_contexts",
+            _TASKS,
+            special={
+                "title": "COALESCE({title}, '')",
+                "priority": _listed("{priority}", PRIORITIES, "'?-'"),
+                "status": _listed("{status}", STATUSES, "NULL"),
+                "complexity_score": _between("{complexity_score}", 0.0, 1.0),
+                "primary_platform": _listed(
+                    "{primary_platform}",
+                    ("claude_code", "openai_codex", "gemini_cli", "cursor"),
+                    "NULL",
+                ),
+            },
+        ),
+        _same_names(
+            "memory_blocks",
+            "id task_id session_id block_type label content metadata importance_score"
+            " relationships embedding embedding_model created_at last_accessed access_count",
+            special={
+                "task_id": "COALESCE({task_id}, '')",
+                "session_id": "COALESCE({session_id}, '')",
+                "block_type": _listed("{block_type}", BLOCK_TYPES, "'context'"),
+                "label": "COALESCE({label}, '')",
+                "content": "COALESCE({content}, '')",
+                "importance_score": _between("{importance_score}", 0.0, 1.0),
+            },
+        ),
+        _same_names(
+            "memory_block_embeddings",
+            "block_id embedding model dimensions created_at updated_at",
+            target={"identity": None},
+        ),
+        _same_names(
+            "coordination_sessions",
+            "id task_id platform session_type start_time end_time duration_seconds tokens_used"
+            " api_calls estimated_cost_usd model_used context_size_start context_size_end"
+            " compaction_events handoff_from_session handoff_to_session handoff_context"
+            " handoff_success user_satisfaction task_progress_delta errors_encountered metadata"
+            " updated_at",
+            generated=("duration_seconds",),
+            extra={"status": "CASE WHEN {end_time} IS NULL THEN 'active' ELSE 'completed' END"},
+        ),
+        _same_names(
+            "platform_performance",
+            "id platform capability_domain task_type success_rate average_duration_seconds"
+            " average_token_usage average_cost_usd user_satisfaction_avg total_tasks"
+            " measurement_period_start measurement_period_end confidence_score last_updated",
+        ),
+        _same_names(
+            "cost_analytics",
+            "id date platform model total_requests total_tokens total_cost_usd input_tokens"
+            " output_tokens average_tokens_per_request cost_per_token tasks_completed"
+            " cost_per_task created_at",
+        ),
+        _same_names(
+            "knowledge_entities",
+            "id entity_type name description confidence_score extraction_source"
+            " learned_from_task_id first_seen last_confirmed usage_count validation_status"
+            " embedding tags",
+        ),
+        _same_names(
+            "knowledge_entity_embeddings",
+            "entity_id embedding model dimensions created_at updated_at",
+            target={"identity": None},
+        ),
+        _same_names(
+            "entity_relationships",
+            "id source_entity_id target_entity_id relationship_type relationship_strength"
+            " context_description discovered_at confirmed_count last_confirmed",
+        ),
+        _same_names(
+            "schema_versions",
+            "version applied_at description",
+            target={"identifier": "version"},
+        ),
+        _same_names("schema_version", "version applied_at", target={"identifier": "version"}),
+        _same_names(
+            "session_audit_log",
+            "id session_id old_status new_status changed_at",
+            target={"identifier": None, "key": "id"},
+            special={"session_id": "COALESCE({session_id}, '')"},
+        ),
+        _same_names("synthetic_usage", _USAGE, special=_USAGE_SPECIAL),
+        _same_names("sessions", _SESSIONS, special=_SESSIONS_SPECIAL),
+    )
+
+
+def _vector_memories(source: str) -> TableMap:
+    """Return a table of text with its embedding, which is split into a block and its vector."""
+    block = Target(
+        table="memory_blocks",
+        forward={
+            "task_id": ":import_task",
+            "session_id": f"'{source}-import'",
+            "block_type": _listed("{type}", BLOCK_TYPES, "'context'"),
+            "label": "COALESCE({type}, '')",
+            "content": "COALESCE({content}, '')",
+            "metadata": "{metadata}",
+            "embedding_model": "NULL",
+            "created_at": "{created_at}",
+            "last_accessed": "{created_at}",
+            "access_count": "0",
+        },
+        same=("u.id = p.id", "u.content IS {content}"),
+    )
+    vector = Target(
+        table="memory_block_embeddings",
+        origin_key="embedding_seq",
+        identity=None,
+        forward={
+            "block_id": "(SELECT b.id FROM memory_blocks AS b WHERE b.seq = p.seq)",
+            "model": "COALESCE({model_id}, '')",
+            "dimensions": "COALESCE({dimensions}, 0)",
+            "embedding": "COALESCE({embedding_vector}, x'')",
+            "created_at": "{created_at}",
+            "updated_at": "{created_at}",
+        },
+        same=(
+            "u.block_id = (SELECT b.id FROM memory_blocks AS b WHERE b.seq = p.seq)",
+            "u.model IS {model_id}",
+            "u.dimensions IS {dimensions}",
+            "u.embedding IS {embedding_vector}",
+        ),
+    )
+    return TableMap(
+        source=source,
+        table="vector_memories",
+        targets=(block, vector),
+        inverse={
+            "id": "u.id",
+            "content": "u.content",
+            "type": "u.label",
+            "metadata": "u.metadata",
+            "embedding_vector": "e.embedding",
+            "dimensions": "e.dimensions",
+            "model_id": "e.model",
+            "created_at": "e.created_at",
+        },
+        required=("id", "content", "embedding_vector"),
+    )
+
+
+def _legacy() -> tuple[TableMap, ...]:
+    """Return the Database Manager's basic tables."""
+    statuses = {
+        "pending": "planning",
+        "in_progress": "active",
+        "running": "active",
+        "done": "completed",
+        "cancelled": "archived",
+    }
+    priorities = {"urgent": "h-", "high": "h-", "medium": "m-", "low": "l-"}
+    owner = (
+        "(SELECT b.id FROM src_legacy.memory_blocks AS m"
+        " JOIN origin_legacy_memory_blocks AS k ON k.source_rowid = m.rowid"
+        " JOIN memory_blocks AS b ON b.seq = k.seq WHERE m.id = {memory_block_id})"
+    )
+    block_id = f"COALESCE({owner}, {{memory_block_id}})"
+    tasks = TableMap(
+        source="legacy",
+        table="task_contexts",
+        targets=(
+            Target(
+                table="task_contexts",
+                forward={
+                    "title": "COALESCE({title}, '')",
+                    "description": "{description}",
+                    "status": _listed("{status}", STATUSES, "'planning'", **statuses),
+                    "priority": _listed("{priority}", PRIORITIES, "'?-'", **priorities),
+                    "created_at": "{created_at}",
+                    "updated_at": "{updated_at}",
+                },
+                same=("u.id = p.id", "u.title IS {title}", "u.description IS {description}"),
+            ),
+        ),
+        inverse={
+            "id": "u.id",
+            "title": "u.title",
+            "description": "u.description",
+            "status": "u.status",
+            "priority": "u.priority",
+            "created_at": "u.created_at",
+            "updated_at": "u.updated_at",
+        },
+        required=("id", "title"),
+    )
+    blocks = TableMap(
+        source="legacy",
+        table="memory_blocks",
+        targets=(
+            Target(
+                table="memory_blocks",
+                forward={
+                    "task_id": ":import_task",
+                    "session_id": "'legacy-import'",
+                    "block_type": _listed("{type}", BLOCK_TYPES, "'context'"),
+                    "label": "COALESCE({type}, '')",
+                    "content": "COALESCE({content}, '')",
+                    "embedding": "{embedding}",
+                    "embedding_model": "NULL",
+                    "created_at": "{timestamp}",
+                    "last_accessed": "{timestamp}",
+                    "access_count": "0",
+                },
+                same=("u.id = p.id", "u.content IS {content}"),
+                repairs={
+                    "block_type": _listed("{type}", BLOCK_TYPES, "'context'"),
+                    "label": "COALESCE({type}, '')",
+                    "created_at": "{timestamp}",
+                    "embedding": "COALESCE({embedding}, u.embedding)",
+                },
+            ),
+        ),
+        inverse={
+            "id": "u.id",
+            "content": "u.content",
+            "type": "u.label",
+            "timestamp": "u.created_at",
+            "embedding": "u.embedding",
+        },
+        required=("id", "content"),
+    )
+    embeddings = TableMap(
+        source="legacy",
+        table="memory_block_embeddings",
+        targets=(
+            Target(
+                table="memory_block_embeddings",
+                forward={
+                    "block_id": block_id,
+                    "model": "COALESCE({model_id}, '')",
+                    "dimensions": "COALESCE({dimensions}, 0)",
+                    "embedding": "COALESCE({embedding_vector}, x'')",
+                    "created_at": "{created_at}",
+                    "updated_at": "{created_at}",
+                },
+                same=(
+                    f"u.block_id = {block_id}",
+                    "u.model IS {model_id}",
+                    "u.dimensions IS {dimensions}",
+                    "u.embedding IS {embedding_vector}",
+                ),
+            ),
+        ),
+        inverse={
+            "id": "u.id",
+            "memory_block_id": "u.block_id",
+            "model_id": "u.model",
+            "embedding_vector": "u.embedding",
+            "dimensions": "u.dimensions",
+            "created_at": "u.created_at",
+        },
+        required=("id", "embedding_vector"),
+    )
+    return (
+        tasks,
+        blocks,
+        embeddings,
+        _same_names(
+            "synthetic_usage",
+            _USAGE,
+            source="legacy",
+            special=_USAGE_SPECIAL,
+            same=_all_same(_USAGE),
+        ),
+        _same_names(
+            "sessions",
+            _SESSIONS,
+            source="legacy",
+            special=_SESSIONS_SPECIAL,
+            same=_all_same(_SESSIONS),
+        ),
+        _vector_memories("legacy"),
+    )
+
+
+PLANNED: tuple[TableMap, ...] = (*_root(), *_legacy(), _vector_memories("vector"))
+"""Every planned table, in the order in which they are copied: what is referred to comes first."""
+
+
+def planned(source: str, table: str) -> TableMap | None:
+    """Return the plan for a legacy table, or None where nobody planned for it."""
+    return next((m for m in PLANNED if m.source == source and m.table == table), None)

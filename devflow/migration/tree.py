@@ -1,0 +1,106 @@
+"""The DevFlow tree that is migrated: where its databases are, and what state each is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from devflow.migration.database import open_source
+from devflow.migration.errors import MigrationError
+
+__all__ = ["SOURCES", "Tree"]
+
+SOURCES = ("root", "legacy", "vector")
+_MAGIC = b"SQLite format 3\0"
+_DEFAULTS = {
+    "root": "devflow.sqlite",
+    "legacy": "data/devflow.sqlite",
+    "vector": "data/vector.sqlite",
+    "registry": "logs/model-registry.log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A DevFlow root directory, and the paths in it by which the migration knows its files."""
+
+    directory: Path
+    paths: Mapping[str, str]
+
+    @classmethod
+    def at(cls, directory: Path, paths: Mapping[str, str] | None = None) -> Tree:
+        """Return the tree at `directory`; `paths` are relative to it and override the defaults."""
+        if not directory.is_dir():
+            raise MigrationError("no-tree", f"{directory} is no directory; name a DevFlow root")
+        unknown = sorted(set(paths or {}) - set(_DEFAULTS))
+        if unknown:
+            known = ", ".join(_DEFAULTS)
+            raise MigrationError("bad-request", f"paths has {unknown[0]!r}; it knows {known}")
+        return cls(directory.resolve(), {**_DEFAULTS, **(paths or {})})
+
+    def path(self, name: str) -> Path:
+        """Return the file of `root`, `legacy`, `vector` or `registry`."""
+        return self.directory / self.paths[name]
+
+    @property
+    def work(self) -> Path:
+        """The directory for the journal and the shadow while the migration runs."""
+        return self.directory / ".devflow-migration"
+
+    @property
+    def shadow(self) -> Path:
+        """The unified database while it is built."""
+        return self.work / "unified.sqlite"
+
+    def backup(self, when: str) -> Path:
+        """Return the directory of the backup `before`, `during` or `after`."""
+        names = {"before": "pre", "during": "mid", "after": "post"}
+        return self.directory / "backups" / f"{names[when]}-unification"
+
+    def state(self, name: str) -> str:
+        """Return `missing`, `empty` (zero bytes) or `sqlite` for a source database.
+
+        Raises `MigrationError` when the file is something else.
+        """
+        path = self.path(name)
+        if not path.exists():
+            return "missing"
+        if not path.is_file():
+            raise MigrationError("not-a-database", f"{path} is no file; move it away and retry")
+        wal = path.with_name(path.name + "-wal")
+        if path.stat().st_size == 0 and not (wal.exists() and wal.stat().st_size):
+            return "empty"
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if head and head != _MAGIC:
+            text = f"{path} is no SQLite database; restore it from a backup or move it away"
+            raise MigrationError("not-a-database", text)
+        return "sqlite"
+
+    def check(self) -> dict[str, str]:
+        """Return each source's state, having read its schema; raises `MigrationError` if it can't."""
+        states = {name: self.state(name) for name in SOURCES}
+        for name, state in states.items():
+            if state == "sqlite":
+                self._check_readable(name)
+        return states
+
+    def _check_readable(self, name: str) -> None:
+        path = self.path(name)
+        try:
+            with closing(open_source(path)) as connection:
+                encoding = connection.execute("PRAGMA encoding").fetchall()[0][0]
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        except apsw.BusyError as error:
+            text = f"{path} is locked by another process; stop it and retry"
+            raise MigrationError("locked", text) from error
+        except apsw.Error as error:
+            text = f"{path} cannot be read ({error}); restore it from a backup and retry"
+            raise MigrationError("unreadable", text) from error
+        if encoding != "UTF-8":
+            text = f"{path} is encoded in {encoding}; dump and load it as UTF-8 and retry"
+            raise MigrationError("encoding", text)

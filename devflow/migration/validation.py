@@ -1,0 +1,91 @@
+"""What the migration itself checks before it lets go of the old databases."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import apsw
+
+from devflow.migration.copying import is_planned_here, other_columns
+from devflow.migration.database import columns, open_source, open_writable, quote, uri
+from devflow.migration.errors import MigrationError
+from devflow.migration.inverse import inverse_expression
+from devflow.migration.tables import PLANNED, TableMap
+from devflow.migration.tree import SOURCES, Tree
+
+__all__ = ["check_integrity", "check_inverse", "is_unified"]
+
+_FULL_TEXT = ("memory_fts", "tasks_fts", "knowledge_entities_fts")
+
+
+def is_unified(tree: Tree) -> bool:
+    """Return whether the root is a unified database already."""
+    if tree.state("root") != "sqlite":
+        return False
+    with closing(open_source(tree.path("root"))) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name IN ('migration_facts', 'added_rows',"
+            " 'origin_root_task_contexts')"
+        ).fetchall()
+    return int(found[0][0]) == 3
+
+
+def _fail(tree: Tree, problem: str) -> MigrationError:
+    text = f"{tree.path('root')} failed its validation: {problem}; roll back"
+    return MigrationError("validation-failed", text, definite=False)
+
+
+def check_integrity(tree: Tree) -> dict[str, int]:
+    """Have SQLite check the pages, and FTS5 each full-text index against its content."""
+    with closing(open_writable(tree.path("root"))) as connection:
+        answers = connection.execute("PRAGMA integrity_check(5)").fetchall()
+        if answers != [("ok",)]:
+            raise _fail(tree, str(answers[0][0]))
+        for name in _FULL_TEXT:
+            try:
+                connection.execute(
+                    f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)"
+                )
+            except apsw.Error as error:
+                raise _fail(tree, f"{name} is out of step ({error})") from error
+        orphans = connection.execute("SELECT count(*) FROM pragma_foreign_key_check").fetchall()
+    return {"full-text indexes": len(_FULL_TEXT), "dangling references": int(orphans[0][0])}
+
+
+def check_inverse(tree: Tree) -> dict[str, int]:
+    """Rebuild every planned legacy row from the unified database, and compare it in SQLite."""
+    rows = 0
+    with closing(open_source(tree.path("root"))) as connection:
+        for source in SOURCES:
+            path = tree.backup("before") / tree.paths[source]
+            there = path.exists() and path.stat().st_size
+            where = uri(path, mode="ro", immutable=True) if there else ":memory:"
+            connection.execute(f"ATTACH ? AS src_{source}", (where,))
+        for table in PLANNED:
+            if is_planned_here(connection, table):
+                rows += _check_table(connection, tree, table)
+    return {"rows": rows}
+
+
+def _check_table(connection: apsw.Connection, tree: Tree, table: TableMap) -> int:
+    source = f"src_{table.source}.{quote(table.table)}"
+    present = columns(connection, f"src_{table.source}", table.table)
+    pairs = [
+        (f"s.{quote(name)}", inverse_expression(table, name))
+        for name in table.inverse
+        if name in present
+    ]
+    pairs += [
+        (f"s.{quote(name)}", f"o.{quote('x_' + name)}") for name in other_columns(connection, table)
+    ]
+    unlike = " OR ".join(
+        f"typeof({left}) <> typeof({right}) OR {left} IS NOT {right} COLLATE BINARY"
+        for left, right in pairs
+    )
+    row = connection.execute(
+        f"SELECT count(*), total(o.source_rowid IS NULL OR {unlike}) FROM {source} AS s"
+        f" LEFT JOIN ({table.joined}) ON o.source_rowid = s.rowid"
+    ).fetchall()[0]
+    if row[1]:
+        raise _fail(tree, f"{int(row[1])} rows of {table.name} cannot be rebuilt from it")
+    return int(row[0])

@@ -1,0 +1,1 @@
+"""The unified schema as SQL."""
