@@ -1,0 +1,138 @@
+"""Two sides compared in bounded memory: digests first, rows only where those differ."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import apsw
+import numpy as np
+
+from harness.checkers.digests import Digest, Side, count_rows, digest, encoded_rows
+from harness.checkers.pairing import Difference, pair_rows
+from harness.checkers.values import Row
+from harness.checkers.worker import Worker, WorkerError
+from harness.errors import InvariantError
+
+__all__ = ["Comparison", "Difference", "Side", "SideError", "compare"]
+
+_BUCKETS_MAX = 65_536
+_ROWS_A_BUCKET = 8
+_GROUP_BYTES_MAX = 32 * 1024 * 1024
+_PARALLEL_ROWS = 100_000
+
+
+class SideError(Exception):
+    """One side's SQL failed; `right` says which."""
+
+    def __init__(self, text: str, *, right: bool) -> None:
+        """Keep SQLite's words."""
+        super().__init__(text)
+        self.right = right
+
+
+@dataclass(slots=True, kw_only=True)
+class Comparison:
+    """What a comparison found: exact counts, and as many differences as were asked for."""
+
+    left_rows: int
+    right_rows: int
+    missing: int = 0
+    invented: int = 0
+    changed: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def differing(self) -> int:
+        """How many rows differ in all."""
+        return self.missing + self.invented + self.changed
+
+    def add(self, differences: Iterable[Difference], *, listed_max: int) -> None:
+        """Count more differences, and keep them while fewer than `listed_max` are kept."""
+        for difference in differences:
+            if difference.actual is None:
+                self.missing += 1
+            elif difference.expected is None:
+                self.invented += 1
+            else:
+                self.changed += 1
+            if len(self.differences) < listed_max:
+                self.differences.append(difference)
+
+
+def compare(
+    left: Side, right: Side, *, listed_max: int = 25, parallel_rows: int = _PARALLEL_ROWS
+) -> Comparison:
+    """Compare two sides as multisets of typed rows; SideError where a side's SQL fails.
+
+    Without a key, and where a key is NULL, rows are matched by content. From `parallel_rows` rows
+    on, the right side is read by a second process.
+    """
+    if left.key != right.key or len(left.expressions) != len(right.expressions):
+        raise InvariantError("two sides of a comparison must have the same columns and key")
+    with _speaking_of(right=False):
+        rows = count_rows(left)
+    buckets = 1
+    while buckets < _BUCKETS_MAX and buckets * _ROWS_A_BUCKET < rows:
+        buckets *= 2
+    if rows < parallel_rows:
+        return _compare(left, right, None, buckets=buckets, listed_max=listed_max)
+    with _speaking_of(right=True), Worker(right, buckets=buckets) as worker:
+        return _compare(left, right, worker, buckets=buckets, listed_max=listed_max)
+
+
+def _compare(
+    left: Side, right: Side, worker: Worker | None, *, buckets: int, listed_max: int
+) -> Comparison:
+    if worker:
+        worker.ask_digest()
+    with _speaking_of(right=False):
+        ours = digest(left, buckets=buckets)
+    with _speaking_of(right=True):
+        theirs = worker.digest() if worker else digest(right, buckets=buckets)
+    result = Comparison(left_rows=ours.rows, right_rows=theirs.rows)
+    for wanted in _groups(ours, theirs):
+        if worker:
+            worker.ask_rows(wanted)
+        pending: dict[bytes, int] = {}
+        with _speaking_of(right=False):
+            _count_in(pending, encoded_rows(left, buckets=buckets, wanted=wanted), 1)
+        with _speaking_of(right=True):
+            other = encoded_rows(right, buckets=buckets, wanted=wanted)
+            _count_in(pending, worker.rows() if worker else other, -1)
+        result.add(_paired(pending, left.key), listed_max=listed_max)
+    return result
+
+
+def _groups(ours: Digest, theirs: Digest) -> Iterator[frozenset[int]]:
+    """Yield the differing buckets, as many at a time as memory has room for their rows."""
+    differing = np.flatnonzero((ours.sums != theirs.sums).any(axis=0)).tolist()
+    bucket_bytes = max(ours.size, theirs.size) // ours.sums.shape[1] + 1
+    step = max(1, _GROUP_BYTES_MAX // bucket_bytes)
+    for start in range(0, len(differing), step):
+        yield frozenset(differing[start : start + step])
+
+
+def _count_in(pending: dict[bytes, int], rows: Iterable[bytes], step: int) -> None:
+    for data in rows:
+        if count := pending.pop(data, 0) + step:
+            pending[data] = count
+
+
+def _paired(pending: dict[bytes, int], key: tuple[int, ...]) -> list[Difference]:
+    rows: tuple[list[Row], list[Row]] = ([], [])
+    for data, count in pending.items():
+        row = marshal.loads(data)  # noqa: S302 (our own bytes)
+        rows[count < 0].extend([row] * abs(count))
+    return pair_rows(rows[0], rows[1], key)
+
+
+@contextmanager
+def _speaking_of(*, right: bool) -> Iterator[None]:
+    """Turn SQLite's complaint into one that says whose SQL it was."""
+    try:
+        yield
+    except (apsw.Error, WorkerError) as error:
+        raise SideError(str(error), right=right) from error

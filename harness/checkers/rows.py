@@ -1,0 +1,275 @@
+"""Rows: every source row can be rebuilt from the unified database, value for value, type for type.
+
+The mapping's inverse (or, for a table that nobody planned, the carried table itself) is one side,
+the source table the other; the registry's log is compared line by line as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import apsw
+
+from harness.checkers.compare import Comparison, SideError, compare
+from harness.checkers.digests import Side
+from harness.checkers.evidence import Evidence
+from harness.checkers.explaining import FINDINGS_MAX, Place, explain
+from harness.checkers.plan import Correspondence, correspondences
+from harness.checkers.residue import residue_of
+from harness.checkers.values import render
+from harness.database import Table, quote
+from harness.mapping import TableMapping
+from harness.model import DATABASES, CheckResult, Finding, Severity
+
+__all__ = ["check"]
+
+VERIFIES = (
+    "Every row of every source table can be rebuilt from the unified database alone: the same"
+    " values, the same storage classes, the same bytes and NULLs, as often as it was there, and"
+    " no row that was not. Every line of the registry's log is there, byte for byte."
+)
+DOES_NOT_VERIFY = (
+    "That a value is where services look for it (in-use), that the tables' declarations are right"
+    " (schema), and the order in which rows lie in their table."
+)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What accumulates over the tables."""
+
+    findings: list[Finding] = field(default_factory=list)
+    examined: dict[str, int] = field(default_factory=dict)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    residue: list[dict[str, Any]] = field(default_factory=list)
+
+
+def check(evidence: Evidence) -> CheckResult:
+    """Compare every source table and the log with what the unified database gives back."""
+    tally = _Tally(examined={f"{source} rows": 0 for source in DATABASES})
+    tally.examined["log lines"] = 0
+    if evidence.after is None:
+        tally.findings.append(
+            Finding(rule="rows/no-unified-database", cause="there is no unified database to read")
+        )
+    else:
+        try:
+            with closing(evidence.open_after()) as unified:
+                _check_all(evidence, unified, tally)
+        except apsw.Error as error:
+            tally.findings.append(
+                Finding(
+                    rule="rows/inverse-fails",
+                    cause=f"the unified database cannot be read: {error}",
+                    database="unified",
+                )
+            )
+    return CheckResult.judged(
+        "rows",
+        tally.findings,
+        tally.examined,
+        verifies=VERIFIES,
+        does_not_verify=DOES_NOT_VERIFY,
+        details={"tables": tally.tables, "residue": tally.residue},
+    )
+
+
+def _check_all(evidence: Evidence, unified: apsw.Connection, tally: _Tally) -> None:
+    plan, problems = correspondences(evidence, unified, check="rows")
+    tally.findings += problems
+    for source in DATABASES:
+        for table in evidence.before.tables(source):
+            found = plan.pop((source, table.name), None)
+            if found is None:
+                _lost(evidence, source, table, tally)
+            else:
+                _check_table(evidence, table, found, unified, tally)
+    for left in plan.values():
+        tally.findings += _invented(unified, left)
+    _check_log(evidence, unified, tally)
+
+
+def _lost(evidence: Evidence, source: str, table: Table, tally: _Tally) -> None:
+    with closing(evidence.before.open(source)) as connection:
+        counted = connection.execute(f"SELECT count(*) FROM {quote(table.name)}").fetchall()
+    rows = int(str(counted[0][0]))
+    tally.examined[f"{source} rows"] += rows
+    tally.findings.append(
+        Finding(
+            rule="rows/table-lost",
+            cause=f"the table is neither in the mapping nor carried; it holds {rows} rows",
+            database=source,
+            table=table.name,
+        )
+    )
+
+
+def _check_table(
+    evidence: Evidence,
+    table: Table,
+    found: Correspondence,
+    unified: apsw.Connection,
+    tally: _Tally,
+) -> None:
+    columns = [c.name for c in table.columns if found.inverse_of(c.name) is not None]
+    for column in table.columns:
+        if column.name not in columns:
+            tally.findings.append(
+                Finding(
+                    rule="rows/column-lost",
+                    cause="the mapping has no inverse for this column",
+                    database=found.source,
+                    table=table.name,
+                    column=column.name,
+                )
+            )
+    key = tuple(columns.index(name) for name in table.primary_key if name in columns)
+    key = key if len(key) == len(table.primary_key) else ()
+    left = Side.table(evidence.before.path(found.source), table.name, columns, key=key)
+    right = Side(
+        path=str(evidence.after),
+        source=found.from_,
+        expressions=tuple(found.inverse_of(name) or "NULL" for name in columns),
+        key=key,
+    )
+    try:
+        comparison = compare(left, right, listed_max=FINDINGS_MAX)
+    except SideError as error:
+        if not error.right:
+            raise
+        tally.findings.append(_inverse_fails(found.source, table.name, str(error)))
+        return
+    place = Place(source=found.source, table=table.name, columns=tuple(columns), key=key)
+    tally.findings += explain(place, comparison)
+    tally.examined[f"{found.source} rows"] += comparison.left_rows
+    tally.tables.append(_figures(found, comparison))
+    if isinstance(found.mapped, TableMapping):
+        _add_residue(unified, found.mapped, table, tally)
+
+
+def _figures(found: Correspondence, comparison: Comparison) -> dict[str, Any]:
+    return {
+        "source": found.source,
+        "table": found.table,
+        "how": "carried" if found.mapped is None else "mapped",
+        "rows": comparison.left_rows,
+        "given_back": comparison.right_rows,
+        "missing": comparison.missing,
+        "invented": comparison.invented,
+        "changed": comparison.changed,
+    }
+
+
+def _add_residue(
+    unified: apsw.Connection, mapped: TableMapping, table: Table, tally: _Tally
+) -> None:
+    try:
+        tally.residue += residue_of(unified, mapped, table)
+    except apsw.Error as error:
+        tally.findings.append(_inverse_fails(mapped.source, mapped.table, f"residue: {error}"))
+
+
+def _inverse_fails(source: str, table: str | None, text: str) -> Finding:
+    return Finding(
+        rule="rows/inverse-fails",
+        cause=f"the mapping's SQL fails on the unified database: {text}",
+        database=source,
+        table=table,
+    )
+
+
+def _invented(unified: apsw.Connection, found: Correspondence) -> Iterator[Finding]:
+    """Judge a table that the mapping knows and the source does not have: it must yield nothing."""
+    try:
+        counted = unified.execute(f"SELECT count(*) FROM {found.from_}").fetchall()
+    except apsw.SQLError:
+        return  # nothing was made for a table that was never there
+    rows = int(str(counted[0][0]))
+    if rows:
+        yield Finding(
+            rule="rows/row-invented",
+            cause=f"the source has no such table, but {rows} rows are given back for it",
+            database=found.source,
+            table=found.table,
+        )
+
+
+def _check_log(evidence: Evidence, unified: apsw.Connection, tally: _Tally) -> None:
+    before, registry = evidence.before, evidence.mapping.registry
+    there = before.state("registry") == "file"
+    if registry is None:
+        if there:
+            tally.findings.append(
+                Finding(
+                    rule="rows/table-lost",
+                    cause="the mapping does not say where the registry's log went",
+                    database="registry",
+                )
+            )
+        return
+    try:
+        differing = 0
+        kept = _unified_lines(unified, registry.lines)
+        for number, (line, other) in enumerate(zip_longest(before.log_lines(), kept), start=1):
+            tally.examined["log lines"] += line is not None
+            if line != other:
+                differing += 1
+                if differing <= FINDINGS_MAX:
+                    tally.findings.append(_line_finding(number, line, other))
+        if differing > FINDINGS_MAX:
+            tally.findings.append(
+                Finding(
+                    rule="rows/not-listed",
+                    cause=f"{differing - FINDINGS_MAX} more lines of the log differ",
+                    database="registry",
+                )
+            )
+        if there:
+            tally.findings += _last_newline(evidence, unified, registry.last_newline)
+    except apsw.Error as error:
+        tally.findings.append(_inverse_fails("registry", None, str(error)))
+
+
+def _unified_lines(unified: apsw.Connection, sql: str) -> Iterator[bytes | None]:
+    lines = f"WITH given(number, line) AS ({sql}) SELECT CAST(line AS BLOB) FROM given"
+    for (line,) in unified.execute(f"{lines} ORDER BY number"):
+        yield b"" if line is None else bytes(line)
+
+
+def _line_finding(number: int, line: bytes | None, other: bytes | None) -> Finding:
+    if line is None:
+        rule, cause = "rows/row-invented", "the log never had this line"
+    elif other is None:
+        rule, cause = "rows/row-missing", "the line cannot be given back"
+    else:
+        rule, cause = "rows/value-changed", "the line is another"
+    return Finding(
+        rule=rule,
+        cause=cause,
+        database="registry",
+        key=str(number),
+        expected=None if line is None else render(line.decode("utf-8", "surrogateescape")),
+        actual=None if other is None else render(other.decode("utf-8", "surrogateescape")),
+    )
+
+
+def _last_newline(
+    evidence: Evidence, unified: apsw.Connection, sql: str | None
+) -> Iterator[Finding]:
+    with evidence.before.path("registry").open("rb") as stream:
+        stream.seek(-1, 2)
+        ended = stream.read(1) == b"\n"
+    told = [row[0] for row in unified.execute(sql)] if sql else [1]
+    if bool(told and told[0]) != ended:
+        yield Finding(
+            rule="rows/value-changed",
+            severity=Severity.ERROR,
+            cause="whether the log ends with a newline is not kept",
+            database="registry",
+            expected=str(int(ended)),
+            actual=str(told[0]) if told else "no row",
+        )

@@ -1,0 +1,129 @@
+"""A second process that reads one side of a comparison while the first reads the other."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from types import TracebackType
+from typing import IO, Any
+
+import apsw
+import numpy as np
+
+from harness.checkers.digests import Digest, Side, digest, encoded_rows
+from harness.errors import InvariantError
+
+__all__ = ["Worker", "WorkerError"]
+
+_LENGTH = struct.Struct("<I")
+
+
+class WorkerError(Exception):
+    """The side's SQL failed in the worker; the text is SQLite's."""
+
+
+class Worker:
+    """Digests a side and fetches its rows elsewhere: ask first, do other work, then take.
+
+    The protocol is a line of JSON each way, an answer's line followed by `size` bytes.
+    """
+
+    def __init__(self, side: Side, *, buckets: int) -> None:
+        """Start the process; it ends with this object's `with` block."""
+        self._asked = {"side": asdict(side), "buckets": buckets}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.checkers.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Worker:
+        """Return the worker itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process, whatever it is doing: it only reads."""
+        self._process.kill()
+        self._process.communicate()
+
+    def ask_digest(self) -> None:
+        """Let the worker begin on the side's digest."""
+        self._ask({"wanted": None})
+
+    def digest(self) -> Digest:
+        """Wait for the digest."""
+        head, body = self._answer()
+        sums = np.frombuffer(body, np.uint64).reshape(2, -1)
+        return Digest(sums, head["rows"], head["bytes"])
+
+    def ask_rows(self, wanted: frozenset[int]) -> None:
+        """Let the worker begin on the rows of these buckets."""
+        self._ask({"wanted": sorted(wanted)})
+
+    def rows(self) -> Iterator[bytes]:
+        """Wait for the rows and yield each, encoded."""
+        _, body = self._answer()
+        start = 0
+        while start < len(body):
+            (length,) = _LENGTH.unpack_from(body, start)
+            start += _LENGTH.size
+            yield body[start : start + length]
+            start += length
+
+    def _ask(self, what: dict[str, Any]) -> None:
+        stream = _stream(self._process.stdin)
+        stream.write(json.dumps({**self._asked, **what}).encode() + b"\n")
+        stream.flush()
+
+    def _answer(self) -> tuple[dict[str, Any], bytes]:
+        stream = _stream(self._process.stdout)
+        line = stream.readline()
+        if not line:
+            raise InvariantError(
+                f"the process that digests the other side ended with {self._process.wait()}"
+            )
+        head = json.loads(line)
+        if "error" in head:
+            raise WorkerError(head["error"])
+        return head, stream.read(head["size"])
+
+
+def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise InvariantError("a worker was started without pipes")
+    return pipe
+
+
+def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    told = request["side"]
+    side = Side(**{**told, "expressions": tuple(told["expressions"]), "key": tuple(told["key"])})
+    try:
+        if request["wanted"] is None:
+            result = digest(side, buckets=request["buckets"])
+            return {"rows": result.rows, "bytes": result.size}, result.sums.tobytes()
+        wanted = frozenset(request["wanted"])
+        rows = encoded_rows(side, buckets=request["buckets"], wanted=wanted)
+        return {}, b"".join(_LENGTH.pack(len(row)) + row for row in rows)
+    except apsw.Error as error:
+        return {"error": str(error)}, b""
+
+
+def main() -> None:
+    """Answer each line of stdin until it ends."""
+    for line in sys.stdin.buffer:
+        head, body = _answer(json.loads(line))
+        sys.stdout.buffer.write(json.dumps({**head, "size": len(body)}).encode() + b"\n" + body)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
