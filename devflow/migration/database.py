@@ -56,10 +56,16 @@ def open_writable(path: Path) -> apsw.Connection:
 
 
 def open_source(path: Path, *, immutable: bool = False) -> apsw.Connection:
-    """Open `path` for reading only; `immutable` is for private copies that nobody writes."""
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    connection = apsw.Connection(uri(path, mode="ro", immutable=immutable), flags=flags)
+    """Open `path` for reading only; `immutable` is for private copies that nobody writes.
+
+    A live database is opened writable and told to refuse writing: only then does SQLite clear
+    the side files of its log away when the last connection closes.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY if immutable else apsw.SQLITE_OPEN_READWRITE
+    where = uri(path, mode="ro" if immutable else "rw", immutable=immutable)
+    connection = apsw.Connection(where, flags=flags | apsw.SQLITE_OPEN_URI)
     connection.set_busy_timeout(_BUSY_MS)
+    connection.execute("PRAGMA query_only = ON")
     return connection
 
 
