@@ -18,7 +18,7 @@ from typing import Any
 import apsw
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import Key
+from securesystemslib.signer import Key  # type: ignore[attr-defined]
 
 from harness.attest import (
     ALGORITHMS,
@@ -288,10 +288,14 @@ def _check_files(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a subject is recomputed: `own` is the copy that was kept in the report's folder."""
+    """Where a subject is recomputed: `own` is the copy that was kept in the report's folder.
+
+    `asked`: the path itself was given, not only a folder that should hold it.
+    """
 
     path: Path
-    own: bool
+    own: bool = False
+    asked: bool = False
 
 
 def _check_subjects(
@@ -328,12 +332,12 @@ def _places(folder: Path, subject: dict[str, Any], given: Given) -> Iterator[_Pl
         "before": given.before,
         _UNIFIED: given.after,
     }.get(name)
-    if named is None and given.before is not None and name.startswith("before/"):
-        named = given.before / name.removeprefix("before/")
-    if named is None and given.scenarios is not None and name.startswith("scenario/"):
-        named = given.scenarios / f"{name.removeprefix('scenario/')}.yaml"
     if named is not None:
-        yield _Place(named, own=False)
+        yield _Place(named, asked=True)
+    elif given.before is not None and name.startswith("before/"):
+        yield _Place(given.before / name.removeprefix("before/"))
+    elif given.scenarios is not None and name.startswith("scenario/"):
+        yield _Place(given.scenarios / f"{name.removeprefix('scenario/')}.yaml")
 
 
 def _check_subject(
@@ -341,7 +345,7 @@ def _check_subject(
 ) -> None:
     what = next((words for start, words in _WORDS.items() if subject["name"].startswith(start)), "")
     if not place.path.exists():
-        if not place.own and subject["name"] in ("before", "candidate", "mapping", "policy"):
+        if place.asked:
             raise BadInputError(f"{place.path} does not exist; name what is to be compared.")
         cause = f"{what}: {place.path.name} is missing."
         account.add("missing-subject", cause, key=subject["name"])
@@ -357,8 +361,6 @@ def _check_subject(
     try:
         now = _recomputed(method, place)
     except (BadInputError, apsw.Error) as error:
-        if not place.own and isinstance(error, BadInputError):
-            raise
         account.add("unreadable", f"{where} It cannot be read: {error}", key=subject["name"])
         return
     _compare(subject, now, account, where, method=method)
