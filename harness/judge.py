@@ -31,6 +31,8 @@ NOT_FOR_SQL = ("configuration", "backups", "idempotence", "convergence")
 FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
 """What can be judged from the databases before and after alone."""
 
+_MARKS = {Verdict.VALID: "ok", Verdict.UNKNOWN: "open", Verdict.INVALID: "bad"}
+
 
 @dataclass(frozen=True, slots=True)
 class Timed:
@@ -120,7 +122,7 @@ class Judge:
         self.tell(
             Happening(
                 text=f"{result.checker}: {verdict}" + (f" ({looked})" if looked else ""),
-                mark="ok" if result.verdict is Verdict.VALID else "bad",
+                mark=_MARKS[result.verdict],
                 elapsed_s=result.elapsed_s or None,
             )
         )

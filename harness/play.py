@@ -15,7 +15,7 @@ from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
 from harness.scenario import Expectation, Scenario
 from harness.snapshot import Snapshot
-from harness.stage import fresh, prepare
+from harness.stage import prepare
 
 __all__ = ["play"]
 
@@ -26,19 +26,26 @@ def play(
     *,
     candidate: Candidate | None = None,
     all_checkers: bool = False,
+    replay: str | None = None,
     tell: Tell = nobody,
 ) -> RunResult:
-    """Play `scenario` in `out`, which is made anew, and return what came of it.
+    """Play `scenario` in folders of `out` and return what came of it.
 
-    `candidate` stands in for the scenario's own. `all_checkers`: judge what is resumed after a
-    crash by every checker, as the full profile does, beside comparing digests.
+    `replay` is the line that plays it again and `candidate` what is tested, where they are not
+    the scenario's own. `all_checkers`: judge what is resumed after a crash by every checker, as
+    the full profile does, beside comparing digests.
     """
     began = time.monotonic()
     tested = candidate or Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
-    fresh(out).mkdir()
+    out.mkdir(parents=True, exist_ok=True)
     tell(Happening(text=f"{scenario.name}: {scenario.description}"))
     fixture = prepare(scenario, out / "fixture")
-    interrupted = bool(scenario.kill or scenario.rollback_from)
+    interrupted = bool(scenario.kills or scenario.rollback_from)
+    if interrupted and scenario.until != "cleanup":
+        raise BadInputError(
+            f"{scenario.path}: `until` says where the whole run ends, so it does not go with"
+            " `nemesis` and `rollback_from`; leave it out"
+        )
     if interrupted and tested.kind == "sql":
         raise BadInputError(
             f"{scenario.path}: a candidate of kind sql has no phases, so `nemesis` and"
@@ -53,7 +60,7 @@ def play(
             checkers=scenario.checkers,
             until=scenario.until,
             tell=tell,
-            replay=scenario.replay,
+            replay=replay or scenario.replay,
         )
         if interrupted and result.applied_digest is not None:
             convergence = Convergence(
@@ -77,9 +84,9 @@ def play(
 def _interrupt(scenario: Scenario, convergence: Convergence, result: RunResult) -> RunResult:
     began = time.monotonic()
     convergence.roll_back_from(scenario.rollback_from)
-    if scenario.kill is not None:
-        convergence.kill(scenario.kill)
-    judge = Judge(frozenset({"convergence"}), convergence.tell, scenario.replay)
+    for kill in scenario.kills:
+        convergence.kill(kill)
+    judge = Judge(frozenset({"convergence"}), convergence.tell, result.replay)
     judge.add(replace(convergence.result(), elapsed_s=time.monotonic() - began))
     return replace(result, results=(*result.results, *judge.results))
 

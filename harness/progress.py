@@ -13,12 +13,14 @@ __all__ = ["Happening", "Tell", "nobody", "plain_printer", "printer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that just happened, in words; `mark` is `ok`, `bad`, or `` for neither."""
+    """One thing that just happened, in words; `mark` is `ok`, `bad`, `open` or nothing."""
 
     text: str
     mark: str = ""
     elapsed_s: float | None = None
 
+
+_STYLES = {"ok": ("✓", "green"), "bad": ("✗", "bold red"), "open": ("?", "yellow")}
 
 Tell = Callable[[Happening], None]
 
@@ -33,7 +35,7 @@ def plain_printer(stream: TextIO | None = None) -> Tell:
     began = time.monotonic()
 
     def tell(happening: Happening) -> None:
-        mark = {"ok": "ok   ", "bad": "FAIL "}.get(happening.mark, "     ")
+        mark = {"ok": "ok   ", "bad": "FAIL ", "open": "?    "}.get(happening.mark, "     ")
         took = "" if happening.elapsed_s is None else f"  ({happening.elapsed_s:.2f} s)"
         out.write(f"{time.monotonic() - began:7.2f} s  {mark}{happening.text}{took}\n")
         out.flush()
@@ -52,9 +54,7 @@ def printer() -> Tell:
     began = time.monotonic()
 
     def tell(happening: Happening) -> None:
-        mark, style = {"ok": ("✓", "green"), "bad": ("✗", "bold red")}.get(
-            happening.mark, ("·", "dim")
-        )
+        mark, style = _STYLES.get(happening.mark, ("·", "dim"))
         line = Text(f"{time.monotonic() - began:7.2f} s  ", style="dim")
         line.append(f"{mark} ", style=style)
         line.append(happening.text)

@@ -82,7 +82,7 @@ class Scenario:
     candidate: Path | None = None
     until: str = "cleanup"
     rollback_from: tuple[str, ...] = ()
-    kill: Kill | None = None
+    kills: tuple[Kill, ...] = ()
     checkers: tuple[str, ...] | None = None
     expect: Expectation = Expectation()
     seed: int = 1
@@ -193,7 +193,7 @@ class _Reader:
             candidate=None if candidate is None else self._beside(candidate),
             until=data.get("until", "cleanup"),
             rollback_from=tuple(data.get("rollback_from", ())),
-            kill=_kill(data["nemesis"]["kill"]) if "nemesis" in data else None,
+            kills=(_kill(data["nemesis"]["kill"]),) if "nemesis" in data else (),
             checkers=None if checkers is None else tuple(checkers),
             expect=Expectation(
                 verdict=expect.get("verdict", "valid"), rules=tuple(expect.get("rules", ()))

@@ -9,15 +9,18 @@ from pathlib import Path
 import apsw
 
 from harness.candidate import Candidate
-from harness.errors import BadInputError
+from harness.errors import BadInputError, EnvironmentFaultError
 from harness.fixture.build import build
+from harness.fixture.copy import copy_tree
 from harness.fixture.folder import fixtures_folder
 from harness.fixture.recipe import Recipe
 from harness.model import DATABASES
 from harness.scenario import FixtureSource, Scenario
 from harness.snapshot import REGISTRY_LOG, Snapshot
 
-__all__ = ["fresh", "lay", "prepare", "take"]
+__all__ = ["claim", "fresh", "lay", "prepare", "take"]
+
+_MARKER = ".migration-gate"
 
 
 def prepare(scenario: Scenario, out: Path) -> Path:
@@ -30,8 +33,6 @@ def prepare(scenario: Scenario, out: Path) -> Path:
         )
         build(recipe, out)
     elif source.copied is not None:
-        from harness.fixture.copy import copy_tree  # noqa: PLC0415
-
         copy_tree(source.copied, out)
     else:
         _inline(source, out, scenario)
@@ -70,6 +71,28 @@ def fresh(directory: Path) -> Path:
         shutil.rmtree(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+def claim(out: Path) -> Path:
+    """Make `out` ours and empty: a new folder, an empty one, or one that an earlier run left.
+
+    BadInputError where something else is in it, for all that is in it will be removed.
+    """
+    marker = out / _MARKER
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"{out} is no folder; name another with --out")
+    if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+        raise BadInputError(
+            f"{out} holds files that no run of the gate left there; name another folder with --out"
+        )
+    try:
+        fresh(out).mkdir()
+        marker.write_text("A run of the migration gate; the next one removes what is here.\n")
+    except OSError as error:
+        raise EnvironmentFaultError(
+            f"{out} cannot be written ({error.strerror}); name another folder with --out"
+        ) from error
+    return out
 
 
 def lay(source: Path, out: Path, *, without: Iterable[str] = ()) -> Path:

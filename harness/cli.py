@@ -1,0 +1,311 @@
+"""The `harness` command: exit 0 valid, 1 invalid, 2 unknown, 254 bad input, 255 the harness broke.
+
+Only what `--help` needs is imported at the top; each command imports its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from harness.errors import ExitCode, HarnessError
+from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from harness.commands import Answer
+
+__all__ = ["cli", "main"]
+
+EXIT_CODES = {
+    Verdict.VALID: ExitCode.VALID,
+    Verdict.INVALID: ExitCode.INVALID,
+    Verdict.UNKNOWN: ExitCode.UNKNOWN,
+}
+_SHOWN_FINDINGS = 20
+_FOLDER = click.Path(path_type=Path)
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(int(_run(given)))
+
+
+def _run(given: list[str]) -> int:
+    as_json = "--json" in given
+    try:
+        code = cli.main(given, prog_name="harness", standalone_mode=False)
+    except click.ClickException as error:
+        hint = getattr(error, "ctx", None)
+        usage = f" ({hint.command_path} --help tells more)" if hint else ""
+        return _fail(f"{error.format_message()}{usage}", ExitCode.BAD_INPUT, as_json=as_json)
+    except HarnessError as error:
+        return _fail(str(error), error.exit_code, as_json=as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", ExitCode.BROKEN, as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN
+    except Exception as error:
+        place = _keep_traceback()
+        text = f"the harness itself broke ({type(error).__name__}: {error}); see {place}"
+        return _fail(text, ExitCode.BROKEN, as_json=as_json)
+    return code if isinstance(code, int) else ExitCode.VALID
+
+
+def _fail(text: str, code: ExitCode, *, as_json: bool) -> int:
+    sentence = " ".join(text.split())
+    click.echo(f"harness: {sentence}", err=True)
+    if as_json:
+        click.echo(json.dumps({"verdict": None, "error": sentence, "exit_code": int(code)}))
+    return code
+
+
+def _keep_traceback() -> str:
+    handle, name = tempfile.mkstemp(prefix="harness-", suffix=".log", text=True)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        traceback.print_exc(file=file)
+    return name
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="devflow-migration-gate", prog_name="harness")
+def cli() -> None:
+    """Rehearse a migration on copies, prove what was kept, sign the proof."""
+
+
+def _out(command: _C) -> _C:
+    """Add --out: the folder of report and databases."""
+    return click.option(
+        "--out", type=_FOLDER, help="Folder of the report [default: reports/…, made anew]."
+    )(command)
+
+
+def _json(command: _C) -> _C:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def _key(command: _C) -> _C:
+    """Add --key: who signs."""
+    return click.option(
+        "--key",
+        type=_FOLDER,
+        envvar="GATE_KEY",
+        help="Private key that signs [default: $GATE_KEY, else a throw-away one].",
+    )(command)
+
+
+def _folder(out: Path | None, what: str) -> Path:
+    """Return the folder to report in; by default one of its own below reports/."""
+    if out is not None:
+        return out
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("reports") / f"{what}-{stamp}-{os.getpid()}"
+
+
+def _say(answer: Answer, *, as_json: bool) -> int:
+    """Print an answer and return the exit code."""
+    if as_json:
+        click.echo(json.dumps(answer.as_json(), ensure_ascii=True))
+    else:
+        for finding in answer.errors[:_SHOWN_FINDINGS]:
+            click.echo(_line(finding))
+        if len(answer.errors) > _SHOWN_FINDINGS:
+            click.echo(f"… and {len(answer.errors) - _SHOWN_FINDINGS} more, in the report")
+        click.echo(answer.line)
+    return EXIT_CODES[answer.verdict]
+
+
+def _line(finding: Any) -> str:
+    place = ".".join(part for part in (finding.database, finding.table, finding.column) if part)
+    key = f" key {finding.key}" if finding.key is not None else ""
+    where = f" [{place}{key}]" if place or key else ""
+    text = f"{finding.rule}{where}: {finding.cause}"
+    if finding.expected is not None or finding.actual is not None:
+        text += f"\n    expected {finding.expected}\n    actual   {finding.actual}"
+    return text + (f"\n    again:   {finding.replay}" if finding.replay else "")
+
+
+@cli.command()
+@click.option("--source", type=_FOLDER, required=True, help="Root of a DevFlow tree; only read.")
+@click.option("--candidate", type=_FOLDER, help="The candidate's manifest [default: devflow's].")
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@_out
+@_key
+@_json
+def rehearse(
+    *,
+    source: Path,
+    candidate: Path | None,
+    profile: str,
+    out: Path | None,
+    key: Path | None,
+    as_json: bool,
+) -> int:
+    """Migrate copies of the databases in a DevFlow tree, judge all, roll back, report."""
+    from harness.candidate import DEFAULT_MANIFEST  # noqa: PLC0415
+    from harness.commands import rehearse_tree  # noqa: PLC0415
+    from harness.progress import printer  # noqa: PLC0415
+
+    answer = rehearse_tree(
+        source,
+        _folder(out, "rehearsal"),
+        manifest=candidate or DEFAULT_MANIFEST,
+        profile=profile,
+        key=key,
+        tell=printer(),
+    )
+    return _say(answer, as_json=as_json)
+
+
+@cli.command()
+@click.option("--before", type=_FOLDER, required=True, help="The tree as it was; only read.")
+@click.option("--after", type=_FOLDER, required=True, help="The unified database; only read.")
+@click.option("--mapping", type=_FOLDER, help="The mapping [default: devflow's].")
+@_out
+@_key
+@_json
+def audit(
+    *,
+    before: Path,
+    after: Path,
+    mapping: Path | None,
+    out: Path | None,
+    key: Path | None,
+    as_json: bool,
+) -> int:
+    """Judge a migration that somebody already ran."""
+    from harness.commands import audit_databases  # noqa: PLC0415
+    from harness.progress import printer  # noqa: PLC0415
+
+    answer = audit_databases(
+        before, after, _folder(out, "audit"), mapping=mapping, key=key, tell=printer()
+    )
+    return _say(answer, as_json=as_json)
+
+
+@cli.command()
+@click.argument("name_or_file", metavar="NAME|FILE")
+@click.option("--seed", type=click.IntRange(min=0), help="Draw everything random from this.")
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="full", show_default=True)
+@_out
+@_key
+@_json
+def scenario(
+    *,
+    name_or_file: str,
+    seed: int | None,
+    profile: str,
+    out: Path | None,
+    key: Path | None,
+    as_json: bool,
+) -> int:
+    """Play one scenario and leave its databases in a folder to look at."""
+    from harness.commands import play_scenario  # noqa: PLC0415
+    from harness.progress import printer  # noqa: PLC0415
+    from harness.scenario import find_scenario  # noqa: PLC0415
+
+    story = find_scenario(name_or_file)
+    answer = play_scenario(
+        story if seed is None else story.with_seed(seed),
+        _folder(out, f"scenario-{story.name}"),
+        profile=profile,
+        key=key,
+        tell=printer(),
+    )
+    return _say(answer, as_json=as_json)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--out", type=_FOLDER, required=True, help="A folder that is empty or not there.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+@click.option("--scale", type=float, help="Instead of the recipe's.")
+@click.option("--hazard", "hazards", multiple=True, help="Put this in too; may be repeated.")
+def build(
+    *, recipe: str, out: Path, seed: int | None, scale: float | None, hazards: tuple[str, ...]
+) -> int:
+    """Build a fixture by itself from RECIPE, a file or a name."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from harness.fixture.build import build as build_fixture  # noqa: PLC0415
+    from harness.fixture.recipe import Recipe  # noqa: PLC0415
+
+    wanted = Recipe.load(recipe)
+    wanted = replace(
+        wanted,
+        seed=wanted.seed if seed is None else seed,
+        scale=wanted.scale if scale is None else scale,
+        hazards=tuple(dict.fromkeys((*wanted.hazards, *hazards))),
+    )
+    build_fixture(wanted, out)
+    click.echo(f"built {wanted.profile} (seed {wanted.seed}, scale {wanted.scale:g}) in {out}")
+    return ExitCode.VALID
+
+
+@cli.command()
+@click.option("--only", multiple=True, help="Run this mutant; may be repeated.")
+@click.option("--out", type=_FOLDER, help="Folder of the matrix [default: reports/…].")
+@_json
+def mutants(*, only: tuple[str, ...], out: Path | None, as_json: bool) -> int:
+    """Run the candidate broken on purpose in many ways, and print who caught which."""
+    from harness.mutants import matrix_text, run_mutants  # noqa: PLC0415
+    from harness.progress import printer  # noqa: PLC0415
+
+    folder = _folder(out, "mutants")
+    result = run_mutants(out=folder, only=only, tell=printer())
+    if as_json:
+        caught = {m.name: list(m.caught_by) for m in result.matrix.mutants}
+        said = {"verdict": result.verdict.value, "mutants": caught, "rate": result.rate}
+        click.echo(json.dumps(said | {"report": str(folder / "mutants.txt")}))
+    else:
+        click.echo(matrix_text(result), nl=False)
+    return EXIT_CODES[result.verdict]
+
+
+@cli.command()
+@click.option("--out", type=_FOLDER, default=Path(), help="Folder of the two files [default: .].")
+def keygen(*, out: Path) -> int:
+    """Make a pair of keys to sign reports with."""
+    from harness.keys import generate  # noqa: PLC0415
+
+    private, public = generate(out)
+    click.echo(f"private key: {private} (keep it to yourself)\npublic key:  {public}")
+    return ExitCode.VALID
+
+
+@cli.command()
+@click.argument("report", type=_FOLDER)
+@click.option("--key", "keys", type=_FOLDER, multiple=True, help="Public key that you trust.")
+@click.option("--before", type=_FOLDER, help="Compare with this DevFlow tree.")
+@click.option("--after", type=_FOLDER, help="Compare with this unified database.")
+@click.option("--candidate", type=_FOLDER, help="Compare with this candidate's manifest.")
+@click.option("--mapping", type=_FOLDER, help="Compare with this mapping.")
+@click.option("--policy", type=_FOLDER, help="Compare with this policy.")
+@click.option("--scenarios", type=_FOLDER, help="Compare with the scenarios in this folder.")
+@_json
+def verify(*, report: Path, keys: tuple[Path, ...], as_json: bool, **given: Path | None) -> int:
+    """Verify a signed REPORT and recompute the digests of what is given."""
+    from harness.verify import Given, verify_line  # noqa: PLC0415
+    from harness.verify import verify as verify_report  # noqa: PLC0415
+
+    result = verify_report(report, Given(keys=keys, **given))
+    if as_json:
+        said = result.as_json()
+        click.echo(json.dumps({key: said[key] for key in ("verdict", "findings", "examined")}))
+    else:
+        for finding in result.findings:
+            click.echo(f"{finding.severity}: {finding.cause}")
+        click.echo(verify_line(result))
+    return EXIT_CODES[result.verdict]

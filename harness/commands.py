@@ -1,0 +1,203 @@
+"""What the commands do, without a command line: each runs, reports, signs and returns an answer."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.assemble import (
+    bound,
+    crash_points,
+    git_state,
+    new_nonce,
+    now,
+    publish,
+    section,
+    versions,
+    vouching,
+)
+from harness.candidate import DEFAULT_MANIFEST, PHASES, Candidate
+from harness.errors import BadInputError
+from harness.fixture.copy import copy_tree
+from harness.fixture.copy_database import copy_database
+from harness.keys import signing_key
+from harness.mapping import Mapping
+from harness.model import Finding, Severity, Verdict
+from harness.play import play
+from harness.progress import Tell, nobody
+from harness.report import load, summary_line
+from harness.report.bind import bind_candidate, bind_file, bind_harness
+from harness.report.model import Kind, ReportInput
+from harness.run import RunResult, audit
+from harness.scenario import FixtureSource, Kill, Scenario
+from harness.stage import claim
+
+__all__ = ["Answer", "audit_databases", "play_scenario", "rehearse_tree"]
+
+_DEADLINE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a command says: the verdict, a line for people, and an object for programs."""
+
+    verdict: Verdict
+    line: str
+    findings: tuple[Finding, ...]
+    examined: dict[str, dict[str, int]]
+    report: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the one object of `--json`."""
+        return {
+            "verdict": self.verdict.value,
+            "findings": [asdict(finding) for finding in self.findings],
+            "examined": self.examined,
+            "report": str(self.report),
+        }
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that are errors."""
+        return tuple(f for f in self.findings if f.severity is Severity.ERROR)
+
+
+def rehearse_tree(
+    source: Path,
+    out: Path,
+    *,
+    manifest: Path = DEFAULT_MANIFEST,
+    profile: str = "quick",
+    key: Path | None = None,
+    tell: Tell = nobody,
+) -> Answer:
+    """Copy the databases out of `source`, migrate and judge the copies, report in `out`.
+
+    The full profile rolls back from each phase and kills the candidate at every step too.
+    """
+    began = now()
+    candidate = Candidate.load(manifest)
+    if not source.is_dir():
+        raise BadInputError(f"{source} is no folder; name the root of a DevFlow tree")
+    _keep_apart(source, out)
+    claim(out)
+    replay = f"harness rehearse --source {shlex.quote(str(source.resolve()))}"
+    if candidate.manifest != DEFAULT_MANIFEST:
+        replay += f" --candidate {shlex.quote(str(candidate.manifest))}"
+    deep = profile == "full" and candidate.kind == "command"
+    scenario = Scenario(
+        name="rehearsal",
+        description=f"the databases of {source.resolve()}",
+        fixture=FixtureSource(copied=source.resolve()),
+        path=out / "rehearsal.yaml",
+        rollback_from=PHASES if deep else (),
+        kills=(Kill(during="apply"), Kill(during="rollback")) if deep else (),
+    )
+    result = play(
+        scenario,
+        out,
+        candidate=candidate,
+        all_checkers=deep,
+        replay=replay + (" --profile full" if deep else ""),
+        tell=tell,
+    )
+    report = _report(Kind.REHEARSAL, f"Rehearsal of {candidate.name}", began, candidate, result)
+    return _answer(replace(report, profile=profile), result, out, key)
+
+
+def play_scenario(
+    scenario: Scenario,
+    out: Path,
+    *,
+    profile: str = "full",
+    key: Path | None = None,
+    tell: Tell = nobody,
+) -> Answer:
+    """Play one scenario and report in `out`; its databases stay there."""
+    began = now()
+    candidate = Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
+    claim(out)
+    result = play(scenario, out, candidate=candidate, all_checkers=profile == "full", tell=tell)
+    report = _report(Kind.SCENARIO, f"Scenario {scenario.name}", began, candidate, result)
+    subjects = [*report.subjects, bind_file(scenario.path, name=f"scenario/{scenario.name}")]
+    return _answer(replace(report, subjects=tuple(subjects)), result, out, key)
+
+
+def audit_databases(
+    before: Path,
+    after: Path,
+    out: Path,
+    *,
+    mapping: Path | None = None,
+    key: Path | None = None,
+    tell: Tell = nobody,
+) -> Answer:
+    """Judge a migration that somebody already ran; both sides are copied first, read-only."""
+    began = now()
+    named = mapping or Candidate.load(DEFAULT_MANIFEST).mapping
+    loaded = Mapping.load(named)
+    for given in (before, after):
+        _keep_apart(given, out)
+    if not before.is_dir():
+        raise BadInputError(f"{before} is no folder; name the root of a DevFlow tree")
+    if not after.is_file():
+        raise BadInputError(f"{after} is no file; name the unified database")
+    run = claim(out) / "run"
+    copy_tree(before, run / "before")
+    unified = run / "after" / loaded.unified
+    unified.parent.mkdir(parents=True)
+    copy_database(after, unified, deadline_s=_DEADLINE_S)
+    replay = shlex.join(
+        ["harness", "audit", "--before", str(before.resolve()), "--after", str(after.resolve())]
+        + (["--mapping", str(mapping.resolve())] if mapping else [])
+    )
+    result = audit(run / "before", unified, loaded, out, tell=tell, replay=replay)
+    report = _report(Kind.AUDIT, "Audit of a migration", began, None, result)
+    subjects = [*report.subjects, bind_file(named, name="mapping")]
+    return _answer(replace(report, subjects=tuple(subjects)), result, out, key)
+
+
+def _keep_apart(source: Path, out: Path) -> None:
+    """Refuse an output folder that is the source, lies in it or holds it."""
+    here, there = source.resolve(), out.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise BadInputError(
+            f"--out {out} and {source} lie in each other, and a source is never written to;"
+            " name another folder with --out"
+        )
+
+
+def _report(
+    kind: Kind, title: str, began: str, candidate: Candidate | None, result: RunResult
+) -> ReportInput:
+    subjects = bound(result, kept="run")
+    if candidate is not None:
+        subjects += [bind_candidate(candidate), bind_file(candidate.mapping, name="mapping")]
+    return ReportInput(
+        kind=kind,
+        title=title,
+        runs=(section(result),),
+        subjects=(*subjects, bind_harness()),
+        versions=versions(),
+        started_at=began,
+        finished_at=now(),
+        seeds={} if result.seed is None else {"scenario": result.seed},
+        git=git_state(),
+        candidate="" if candidate is None else candidate.name,
+        crash_points=crash_points([result]),
+        nonce=new_nonce(),
+    )
+
+
+def _answer(report: ReportInput, result: RunResult, out: Path, key: Path | None) -> Answer:
+    signer = signing_key(key)
+    page = publish(replace(report, vouching=vouching(signer)), out, signer)
+    return Answer(
+        verdict=report.verdict,
+        line=summary_line(load(out), report=str(page)),
+        findings=result.findings,
+        examined={check.checker: dict(check.examined) for check in result.results},
+        report=out / "report.json",
+    )
