@@ -8,9 +8,9 @@ from typing import Any
 
 from harness.report.words import (
     VERDICT_WORDS,
+    count,
     facts,
     headline,
-    percent,
     place,
     seconds,
     short,
@@ -116,18 +116,15 @@ def _extras(document: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"- False alarms: {len(alarms['alarms'])} in {alarms['fixtures']:,} built fixtures."
         )
-    lines += [
-        f"- Residue in {escape_markdown(run['name'])}: {_residue(run['residue'])} of the values"
-        " live only beside their unified rows."
-        for run in document["runs"]
-        if run["residue"] and document["kind"] != "gate"
-    ]
+    residue = [table for run in document["runs"] for table in run["residue"]]
+    if residue:
+        values = sum(table["values"] for table in residue)
+        rows = sum(table["rows"] for table in residue)
+        lines.append(
+            f"- Residue: {count(values, 'value')} of {count(rows, 'row')} live only beside their"
+            " unified rows."
+        )
     return [*lines, ""] if lines else []
-
-
-def _residue(residue: Sequence[Mapping[str, Any]]) -> str:
-    values = sum(column["values"] for column in residue)
-    return percent(sum(column["in_residue"] for column in residue) / values) if values else "none"
 
 
 def _bound(document: Mapping[str, Any]) -> list[str]:

@@ -103,13 +103,17 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Residue:
-    """How many of a column's `values` live only beside the unified row (`in_residue`)."""
+    """How much of one source table lives only beside its unified rows.
+
+    Of `of` rows, `rows` have anything there: `values` values, by column in `columns`.
+    """
 
     source: str
     table: str
-    column: str
-    in_residue: int
+    of: int
+    rows: int
     values: int
+    columns: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

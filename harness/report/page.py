@@ -141,29 +141,25 @@ def _parts(counts: Mapping[str, int], kinds: Iterable[str]) -> list[dict[str, An
 
 def _residue(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the columns that have residue, summed over the runs, the largest share first."""
-    columns: dict[tuple[str, str, str], list[int]] = {}
+    columns: dict[tuple[str, str], list[int]] = {}
+    rows, of = 0, 0
     for run in document["runs"]:
-        for column in run["residue"]:
-            place = (column["source"], column["table"], column["column"])
-            sums = columns.setdefault(place, [0, 0])
-            sums[0] += column["in_residue"]
-            sums[1] += column["values"]
+        for table in run["residue"]:
+            rows, of = rows + table["rows"], of + table["of"]
+            for name, number in table["columns"].items():
+                sums = columns.setdefault((f"{table['source']}.{table['table']}", name), [0, 0])
+                sums[0] += number
+                sums[1] += table["of"]
     if not columns:
         return None
-    rows: list[dict[str, Any]] = [
-        {"table": f"{source}.{table}", "column": name, "in_residue": part, "whole": whole,
-         "share": part / whole if whole else 0.0}
-        for (source, table, name), (part, whole) in columns.items()
+    cells: list[dict[str, Any]] = [
+        {"table": table, "column": name, "number": number, "of": whole,
+         "share": number / whole if whole else 0.0}
+        for (table, name), (number, whole) in columns.items()
     ]  # fmt: skip
-    rows.sort(key=lambda row: (-row["share"], row["table"], row["column"]))
-    in_residue, values = sum(r["in_residue"] for r in rows), sum(r["whole"] for r in rows)
-    return {
-        "rows": [row for row in rows if row["in_residue"]],
-        "clean": sum(not row["in_residue"] for row in rows),
-        "in_residue": in_residue,
-        "whole": values,
-        "share": in_residue / values if values else 0.0,
-    }
+    cells.sort(key=lambda cell: (-cell["share"], cell["table"], cell["column"]))
+    total = sum(cell["number"] for cell in cells)
+    return {"cells": cells, "total": total, "rows": rows, "of": of}
 
 
 def _decisions(document: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -89,8 +89,14 @@ def section(name: str = "rehearsal", results: Sequence[CheckResult] | None = Non
             ),
         ),
         residue=(
-            Residue(source="legacy", table="memory_blocks", column="type", in_residue=6, values=9),
-            Residue(source="legacy", table="memory_blocks", column="id", in_residue=0, values=9),
+            Residue(
+                source="legacy",
+                table="memory_blocks",
+                of=9,
+                rows=6,
+                values=7,
+                columns={"type": 6, "id": 1},
+            ),
         ),
         decisions=(
             SchemaDecision(
