@@ -11,8 +11,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from devflow.migration.configuration import configuration_files
-from devflow.migration.database import copy_database, open_source, remove, sync_directory
+from devflow.migration.configuration import configuration_files, write_atomically
+from devflow.migration.database import (
+    back_up,
+    copy_database,
+    open_source,
+    open_writable,
+    remove,
+    sync_directory,
+)
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import SOURCES, Tree
 
@@ -188,8 +195,6 @@ def restore_database(tree: Tree, name: str) -> dict[str, int]:
 
 def _restore_pages(copy: Path, path: Path, journal_mode: str) -> None:
     """Write the copy's pages over the database in one transaction of its own."""
-    from devflow.migration.database import back_up, open_writable  # noqa: PLC0415
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(open_source(copy, immutable=True)) as reader:
         with closing(open_writable(path)) as writer:
@@ -200,12 +205,10 @@ def _restore_pages(copy: Path, path: Path, journal_mode: str) -> None:
 
 def restore_files(tree: Tree) -> dict[str, int]:
     """Bring back every plain file of the backup `before` that is gone or changed."""
-    from devflow.migration.configuration import write_atomically  # noqa: PLC0415
-
     backup = tree.backup("before")
     manifest = manifest_of(backup)
     restored = 0
-    databases = set(tree.paths[name] for name in SOURCES)
+    databases = {tree.paths[name] for name in SOURCES}
     for relative, mode in manifest["modes"].items():
         path = tree.directory / relative
         if relative in databases or relative == tree.paths["registry"]:

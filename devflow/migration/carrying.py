@@ -62,25 +62,21 @@ def unplanned(
     unified database, to which the new ones are added.
     """
     schema = f"src_{source}"
-    kinds = {
-        str(name): str(kind)
-        for name, kind in connection.execute(
-            "SELECT name, type FROM pragma_table_list WHERE schema = ?", (schema,)
-        )
-    }
     rows = connection.execute(
-        f"SELECT type, name, tbl_name, sql FROM {schema}.sqlite_master"
-        " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+        "SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name,"
+        f" m.tbl_name, m.sql FROM {schema}.sqlite_master AS m LEFT JOIN pragma_table_list AS l"
+        " ON l.schema = ? AND l.name = m.name AND m.type = 'table'"
+        " WHERE m.sql IS NOT NULL AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        " AND COALESCE(l.type, '') <> 'shadow' ORDER BY m.rowid",
+        (schema,),
     ).fetchall()
     found: list[tuple[str, str, str, str]] = []
     for kind, name, table, sql in rows:
-        kind = "virtual table" if kinds.get(name) == "virtual" and kind == "table" else kind
-        plan = planned(source, name) if kind == "table" else None
-        if kinds.get(name) == "shadow" or (plan and is_planned_here(connection, plan)):
+        plan = planned(source, str(name)) if kind == "table" else None
+        if plan and is_planned_here(connection, plan):
             continue
-        if kind != "table" and (str(kind), str(name)) in known:
-            continue
-        found.append((str(kind), str(name), str(table), str(sql)))
+        if kind == "table" or (kind, name) not in known:
+            found.append((str(kind), str(name), str(table), str(sql)))
     found.sort(key=lambda row: ("table", "virtual table").index(row[0]) if "table" in row[0] else 2)
     names = {name: free_name(name, source=source, taken=taken) for _, name, _, _ in found}
     moved = {name: new for name, new in names.items() if name != new}

@@ -17,7 +17,9 @@ __all__ = [
     "SIDE_FILES",
     "back_up",
     "columns",
+    "copy_database",
     "has_table",
+    "number",
     "open_source",
     "open_writable",
     "quote",
@@ -110,6 +112,11 @@ def columns(connection: apsw.Connection, schema: str, table: str) -> dict[str, b
     """Return each column of `table` and whether it is generated; hidden ones are left out."""
     rows = connection.execute(f"PRAGMA {quote(schema)}.table_xinfo({quote(table)})")
     return {str(row[1]): row[6] in (2, 3) for row in rows if row[6] != 1}
+
+
+def number(connection: apsw.Connection, query: str) -> int:
+    """Return the one integer that `query` yields."""
+    return int(str(connection.execute(query).fetchall()[0][0]))
 
 
 def has_table(connection: apsw.Connection, schema: str, table: str) -> bool:

@@ -132,4 +132,4 @@ DECIDED: dict[str, dict[tuple[str, str], Decision]] = {
     "legacy": _LEGACY,
     "vector": _VECTOR,
 }
-"""By source and (type, name): the objects that the plan knows and does not keep under their names."""
+"""By source and (type, name): the objects that the plan knows, and what becomes of each."""

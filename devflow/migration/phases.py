@@ -8,7 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from devflow.migration import backups, configuration, shadow, validation
-from devflow.migration.database import back_up, open_source, open_writable, remove, sync_directory
+from devflow.migration.database import (
+    back_up,
+    number,
+    open_source,
+    open_writable,
+    remove,
+    sync_directory,
+)
 from devflow.migration.errors import MigrationError
 from devflow.migration.journal import Journal
 from devflow.migration.tree import SOURCES, Tree
@@ -18,8 +25,6 @@ __all__ = ["PHASES", "ROLLBACK", "Progress", "Step", "apply", "plan", "rollback"
 Counts = dict[str, int]
 Progress = Callable[[Mapping[str, object]], None]
 """Told every event of the contract as it happens; may block, and so hold the migration."""
-
-ALREADY_UNIFIED = "already-unified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,9 @@ def _switch(tree: Tree) -> Counts:
         back_up(unified, root, name=str(tree.path("root")))
     with closing(open_writable(tree.path("root"))) as root:
         root.execute("PRAGMA journal_mode = WAL").fetchall()
-        tables = root.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchall()
+        tables = number(root, "SELECT count(*) FROM sqlite_master WHERE type = 'table'")
     sync_directory(tree.directory)
-    return {"tables": int(tables[0][0])}
+    return {"tables": tables}
 
 
 def _configure(tree: Tree) -> Counts:

@@ -73,6 +73,7 @@ class _History:
     active: str | None = None
 
     def read(self, number: int, entry: dict[str, Any]) -> None:
+        """Take in one line of the log."""
         message = entry.get("message")
         at = _text(entry.get("timestamp"))
         if message == _STARTED:
@@ -84,6 +85,12 @@ class _History:
             self._check(number, entry, at)
         elif isinstance(message, str) and message.endswith(_FAILED):
             self.errors[message.split(" ", 1)[0].lower()] = _text(entry.get("error"))
+
+    def status(self, provider: str) -> str:
+        """Return what the last check said of the provider."""
+        if provider not in self.latest:
+            return "unknown"
+        return "healthy" if self.latest[provider][0] else "unhealthy"
 
     def _see(self, provider: str, at: str | None) -> None:
         self.seen.setdefault(provider, at)
@@ -113,7 +120,7 @@ def _store(connection: apsw.Connection, history: _History) -> dict[str, int]:
         (
             name,
             history.hosts.get(name),
-            {0: "unhealthy", 1: "healthy"}.get(history.latest.get(name, (None,))[0], "unknown"),
+            history.status(name),
             int(name == history.active),
             first_seen,
             history.latest.get(name, (0, None))[1],

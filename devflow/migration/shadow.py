@@ -11,29 +11,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import apsw
 
-from devflow.migration.carrying import (
-    Unplanned,
-    carry_sequence,
-    carry_tables,
-    create_dependants,
-    unplanned,
-)
+from devflow.migration.account import decide, script, unplanned_of
+from devflow.migration.carrying import carry_sequence, carry_tables
 from devflow.migration.copying import copy_chunk, is_planned_here, other_columns
 from devflow.migration.database import (
     has_table,
+    number,
     open_writable,
     remove,
     statements,
     transaction,
     uri,
 )
-from devflow.migration.decisions import DECIDED, Decision
 from devflow.migration.registry import import_log
 from devflow.migration.tables import PLANNED, TableMap, planned
 from devflow.migration.tree import SOURCES, Tree
@@ -46,10 +39,6 @@ _EARLY_INDEX = "idx_memory_embeddings_block"  # merging looks embeddings up by t
 Counts = dict[str, int]
 
 
-def _script() -> str:
-    return (files("devflow.schema") / "unified.sql").read_text(encoding="utf-8")
-
-
 def create(tree: Tree) -> Counts:
     """Make the empty shadow with the unified tables, over whatever an earlier try left there."""
     remove(tree.shadow)
@@ -57,7 +46,7 @@ def create(tree: Tree) -> Counts:
         connection.execute(f"PRAGMA page_size = {_page_size(tree)}")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         with transaction(connection):
-            tables = [text for text in statements(_script()) if _is_early(text)]
+            tables = [text for text in statements(script()) if _is_early(text)]
             for text in tables:
                 connection.execute(text)
             for source in SOURCES:
@@ -182,8 +171,7 @@ def _position(
 
 
 def _highest(connection: apsw.Connection, table: str, key: str) -> int:
-    row = connection.execute(f"SELECT COALESCE(max({key}), 0) FROM {table}").fetchall()[0]
-    return int(row[0])
+    return number(connection, f"SELECT COALESCE(max({key}), 0) FROM {table}")
 
 
 def _import_task(connection: apsw.Connection, source: str) -> str | None:
@@ -241,34 +229,10 @@ def _now() -> str:
 # Carrying and finishing ------------------------------------------------------------------------
 
 
-def _unplanned(connection: apsw.Connection, source: str) -> list[Unplanned]:
-    """Return what `source` holds beyond the plan, with names that are free in the unified schema."""
-    kept = _declared()
-    taken = {name.lower() for _, name in kept}
-    for other in SOURCES:
-        known = {*DECIDED[other], *(kept if other == "root" else ())}
-        objects = unplanned(connection, other, known=known, taken=taken)
-        if other == source:
-            return objects
-    return []
-
-
-@lru_cache(maxsize=1)
-def _declared() -> frozenset[tuple[str, str]]:
-    """Return (type, name) of all that the unified schema declares."""
-    with closing(apsw.Connection(":memory:")) as scratch:
-        scratch.execute(_script()).fetchall()
-        kinds = dict(scratch.execute("SELECT name, type FROM pragma_table_list").fetchall())
-        return frozenset(
-            ("virtual table" if kinds.get(name) == "virtual" else str(kind), str(name))
-            for kind, name in scratch.execute("SELECT type, name FROM sqlite_master").fetchall()
-        )
-
-
 def _carry(source: str) -> Callable[[apsw.Connection, Tree], Counts]:
     def step(connection: apsw.Connection, tree: Tree) -> Counts:
         del tree
-        return carry_tables(connection, source, _unplanned(connection, source))
+        return carry_tables(connection, source, unplanned_of(connection, source))
 
     return step
 
@@ -280,7 +244,7 @@ def _registry(connection: apsw.Connection, tree: Tree) -> Counts:
 def _index(connection: apsw.Connection, tree: Tree) -> Counts:
     """Create the indexes and fill the full-text ones, now that the rows are there."""
     del tree
-    later = [text for text in statements(_script()) if not _is_early(text)]
+    later = [text for text in statements(script()) if not _is_early(text)]
     searched = []
     for text in later:
         connection.execute(text).fetchall()
@@ -293,86 +257,24 @@ def _index(connection: apsw.Connection, tree: Tree) -> Counts:
     return {"objects": len(later), "full-text indexes": len(searched)}
 
 
-def _decide(connection: apsw.Connection, tree: Tree) -> Counts:
-    """Create the unplanned dependants, and write down what became of every legacy object."""
+def _decide_all(connection: apsw.Connection, tree: Tree) -> Counts:
     del tree
-    counts: Counts = {}
-    for source in SOURCES:
-        objects = _unplanned(connection, source)
-        reasons = create_dependants(connection, objects)
-        carried = {(item.kind, item.name): item for item in objects}
-        for kind, name in _objects(connection, source):
-            decision = _decision(connection, source, kind, name, carried, reasons)
-            connection.execute(
-                "INSERT INTO schema_decisions VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    source,
-                    kind,
-                    name,
-                    decision.decision,
-                    decision.rule,
-                    decision.unified_name,
-                    decision.reason,
-                ),
-            )
-            counts[decision.decision] = counts.get(decision.decision, 0) + 1
-    return counts
-
-
-def _objects(connection: apsw.Connection, source: str) -> list[tuple[str, str]]:
-    schema = f"src_{source}"
-    kinds = dict(
-        connection.execute("SELECT name, type FROM pragma_table_list WHERE schema = ?", (schema,))
-    )
-    rows = connection.execute(
-        f"SELECT type, name FROM {schema}.sqlite_master WHERE sql IS NOT NULL"
-        " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"
-    ).fetchall()
-    return [
-        (
-            "virtual table" if kinds.get(name) == "virtual" and kind == "table" else str(kind),
-            str(name),
-        )
-        for kind, name in rows
-        if kinds.get(name) != "shadow"
-    ]
-
-
-def _decision(
-    connection: apsw.Connection,
-    source: str,
-    kind: str,
-    name: str,
-    carried: dict[tuple[str, str], Unplanned],
-    reasons: dict[tuple[str, str], str | None],
-) -> Decision:
-    item = carried.get((kind, name))
-    if item is not None:
-        reason = reasons[kind, name]
-        if reason is None:
-            return Decision("carried", "unplanned", item.unified_name)
-        return Decision("dropped", "does-not-compile", None, reason)
-    known = DECIDED[source].get((kind, name))
-    if known is not None:
-        return known
-    plan = planned(source, name) if kind == "table" else None
-    if plan is None or source == "root":
-        return Decision("kept", "kept", name)
-    return Decision("merged", "unified-table", plan.targets[0].table)
+    return decide(connection)
 
 
 def _settle(connection: apsw.Connection, tree: Tree) -> Counts:
     """Carry sequences, name the columns that nobody planned for, and write the version."""
     del tree
-    for source, table in _AUTOINCREMENT:
-        if has_table(connection, f"src_{source}", table):
-            carry_sequence(connection, source, table, table)
+    for source, name in _AUTOINCREMENT:
+        if has_table(connection, f"src_{source}", name):
+            carry_sequence(connection, source, name, name)
     columns = 0
     for table in PLANNED:
         if is_planned_here(connection, table):
             for name in other_columns(connection, table):
                 connection.execute(
-                    "INSERT INTO schema_decisions VALUES (?, 'column', ?, 'carried', 'unplanned', ?, '')",
+                    "INSERT INTO schema_decisions"
+                    " VALUES (?, 'column', ?, 'carried', 'unplanned', ?, '')",
                     (table.source, f"{table.table}.{name}", f"{table.origin}.x_{name}"),
                 )
                 columns += 1
@@ -394,7 +296,7 @@ _SINGLE: dict[str, Callable[[apsw.Connection, Tree], Counts]] = {
     **{f"carry.{source}": _carry(source) for source in SOURCES},
     "registry": _registry,
     "index": _index,
-    "decide": _decide,
+    "decide": _decide_all,
     "settle": _settle,
 }
 

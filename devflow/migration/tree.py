@@ -82,7 +82,7 @@ class Tree:
         return "sqlite"
 
     def check(self) -> dict[str, str]:
-        """Return each source's state, having read its schema; raises `MigrationError` if it can't."""
+        """Return each source's state, its schema read; raises `MigrationError` where it can't."""
         states = {name: self.state(name) for name in SOURCES}
         for name, state in states.items():
             if state == "sqlite":

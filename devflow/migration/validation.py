@@ -7,7 +7,7 @@ from contextlib import closing
 import apsw
 
 from devflow.migration.copying import is_planned_here, other_columns
-from devflow.migration.database import columns, open_source, open_writable, quote, uri
+from devflow.migration.database import columns, number, open_source, open_writable, quote, uri
 from devflow.migration.errors import MigrationError
 from devflow.migration.inverse import inverse_expression
 from devflow.migration.tables import PLANNED, TableMap
@@ -23,11 +23,14 @@ def is_unified(tree: Tree) -> bool:
     if tree.state("root") != "sqlite":
         return False
     with closing(open_source(tree.path("root"))) as connection:
-        found = connection.execute(
-            "SELECT count(*) FROM sqlite_master WHERE name IN ('migration_facts', 'added_rows',"
-            " 'origin_root_task_contexts')"
-        ).fetchall()
-    return int(found[0][0]) == 3
+        return (
+            number(
+                connection,
+                "SELECT count(*) FROM sqlite_master WHERE name IN ('migration_facts', 'added_rows',"
+                " 'origin_root_task_contexts')",
+            )
+            == 3
+        )
 
 
 def _fail(tree: Tree, problem: str) -> MigrationError:
@@ -48,8 +51,8 @@ def check_integrity(tree: Tree) -> dict[str, int]:
                 )
             except apsw.Error as error:
                 raise _fail(tree, f"{name} is out of step ({error})") from error
-        orphans = connection.execute("SELECT count(*) FROM pragma_foreign_key_check").fetchall()
-    return {"full-text indexes": len(_FULL_TEXT), "dangling references": int(orphans[0][0])}
+        orphans = number(connection, "SELECT count(*) FROM pragma_foreign_key_check")
+    return {"full-text indexes": len(_FULL_TEXT), "dangling references": orphans}
 
 
 def check_inverse(tree: Tree) -> dict[str, int]:
@@ -82,10 +85,11 @@ def _check_table(connection: apsw.Connection, tree: Tree, table: TableMap) -> in
         f"typeof({left}) <> typeof({right}) OR {left} IS NOT {right} COLLATE BINARY"
         for left, right in pairs
     )
-    row = connection.execute(
-        f"SELECT count(*), total(o.source_rowid IS NULL OR {unlike}) FROM {source} AS s"
-        f" LEFT JOIN ({table.joined}) ON o.source_rowid = s.rowid"
-    ).fetchall()[0]
-    if row[1]:
-        raise _fail(tree, f"{int(row[1])} rows of {table.name} cannot be rebuilt from it")
-    return int(row[0])
+    lost = number(
+        connection,
+        f"SELECT count(*) FROM {source} AS s LEFT JOIN ({table.joined})"
+        f" ON o.source_rowid = s.rowid WHERE o.source_rowid IS NULL OR {unlike}",
+    )
+    if lost:
+        raise _fail(tree, f"{lost} rows of {table.name} cannot be rebuilt from it")
+    return number(connection, f"SELECT count(*) FROM {source}")
