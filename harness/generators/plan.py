@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import apsw
 
 from harness.database import quote
+from harness.fixture.folder import fixtures_folder
 from harness.fixture.tree import LOG, schema_template
 from harness.model import DATABASES
 
@@ -82,13 +82,13 @@ class DatabasePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreePlan:
-    """A whole DevFlow tree: its databases, its registry log and its other files."""
+    """A whole DevFlow tree: its databases, its registry log, its configuration files or none."""
 
     root: DatabasePlan = field(default_factory=DatabasePlan)
     legacy: DatabasePlan = field(default_factory=DatabasePlan)
     vector: DatabasePlan = field(default_factory=DatabasePlan)
     log: bytes | None = None
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    configured: bool = False
 
     def databases(self) -> dict[str, DatabasePlan]:
         """Return the plans of the databases by name."""
@@ -166,30 +166,14 @@ def _make(plan: DatabasePlan, name: str, path: Path) -> None:
 
 def materialise(plan: TreePlan, out: Path) -> None:
     """Write `plan` as a DevFlow tree into the new directory `out`."""
-    out.mkdir(parents=True)
+    if plan.configured:
+        shutil.copytree(fixtures_folder() / "tree", out)
+    else:
+        out.mkdir(parents=True)
     for name, database in plan.databases().items():
         if database.state != "missing":
             _make(database, name, out / DATABASES[name])
-    files: dict[str, bytes] = dict(plan.files)
     if plan.log is not None:
-        files[LOG] = plan.log
-    for relative, content in files.items():
-        path = out / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def remove(directory: Path) -> None:
-    """Delete a tree that `materialise` made."""
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def as_inline(plan: TreePlan) -> dict[str, Any]:
-    """Return `plan` as the JSON values of a scenario's `fixture.inline`."""
-    inline: dict[str, Any] = {}
-    for name, database in plan.databases().items():
-        if database.state != "sqlite":
-            inline[name] = database.state
-        else:
-            inline[name] = {"sql": list(database.statements()), "wal": database.wal}
-    return inline
+        log = out / LOG
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(plan.log)

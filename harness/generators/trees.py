@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
 import apsw
 from hypothesis import strategies as st
 
 from harness.database import row_tables
-from harness.fixture.folder import fixtures_folder
 from harness.fixture.tree import schema_template
 from harness.generators import values
 from harness.generators.extras import extra, extra_column
@@ -212,17 +210,6 @@ def _with_earlier_attempt(
     return DatabasePlan(before=root.before, rows=tuple(rows), after=root.after, wal=root.wal)
 
 
-@functools.cache
-def configuration() -> Mapping[str, bytes]:
-    """Return the configuration files of a DevFlow tree, with their inconsistent paths."""
-    folder: Path = fixtures_folder() / "tree"
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 @st.composite
 def trees(draw: st.DrawFn, *, rows_max: int = 8) -> TreePlan:
     """A whole DevFlow tree with at most `rows_max` planned rows a database, and any hazards."""
@@ -235,5 +222,5 @@ def trees(draw: st.DrawFn, *, rows_max: int = 8) -> TreePlan:
         legacy=legacy,
         vector=vector,
         log=draw(logs()),
-        files=configuration() if draw(st.booleans()) else {},
+        configured=draw(st.booleans()),
     )
