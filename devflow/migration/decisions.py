@@ -29,6 +29,18 @@ def _replaced(name: str) -> Decision:
     return Decision("merged", "index-of-a-unified-table", name, f"{name} serves the same lookups")
 
 
+def _stamping(name: str) -> Decision:
+    reason = "overwrote a stamp that the writer had set himself"
+    return Decision("repaired", "stamps-unless-set", name, reason)
+
+
+def _steady(name: str) -> Decision:
+    reason = (
+        "was keyed by an implicit rowid, which VACUUM may renumber, and no trigger kept it in step"
+    )
+    return Decision("repaired", "keyed-by-a-lasting-rowid", name, reason)
+
+
 _NO_VALUE = "named entity_value, a column that never was: no entity could be inserted"
 _TEXT_ROWID = "used a TEXT id as a full-text rowid: no memory block could be inserted"
 
@@ -45,9 +57,7 @@ _ROOT: dict[tuple[str, str], Decision] = {
         "task_contexts_update_timestamp",
         "two triggers stamped updated_at, one of them with local time taken for UTC",
     ),
-    ("trigger", "task_contexts_update_timestamp"): Decision(
-        "kept", "stamps-unless-set", "task_contexts_update_timestamp", "a writer's own stamp stays"
-    ),
+    ("trigger", "task_contexts_update_timestamp"): _stamping("task_contexts_update_timestamp"),
     ("trigger", "update_memory_access"): _repaired(
         "update_memory_access", "counted every update that left content alone as an access"
     ),
@@ -66,14 +76,17 @@ _ROOT: dict[tuple[str, str], Decision] = {
     ("trigger", "trg_coordination_sessions_completion"): _repaired(
         "trg_coordination_sessions_completion", "set ended_at, which is called end_time"
     ),
-    ("trigger", "trg_coordination_sessions_insert_timestamp"): Decision(
-        "kept", "stamps-unless-set", "trg_coordination_sessions_insert_timestamp"
+    ("trigger", "trg_coordination_sessions_insert_timestamp"): _stamping(
+        "trg_coordination_sessions_insert_timestamp"
     ),
-    ("trigger", "trg_coordination_sessions_update_timestamp"): Decision(
-        "kept", "stamps-unless-set", "trg_coordination_sessions_update_timestamp"
+    ("trigger", "trg_coordination_sessions_update_timestamp"): _stamping(
+        "trg_coordination_sessions_update_timestamp"
     ),
     ("trigger", "task_contexts_completion_tracking"): Decision(
-        "kept", "kept", "task_contexts_completion_tracking"
+        "repaired",
+        "null-counts-as-not-completed",
+        "task_contexts_completion_tracking",
+        "passed over a task that had no status before",
     ),
     **{
         ("trigger", f"memory_blocks_{when}"): _repaired(f"memory_blocks_{when}", _TEXT_ROWID)
@@ -85,8 +98,8 @@ _ROOT: dict[tuple[str, str], Decision] = {
         )
         for when in ("ai", "ad", "au")
     },
-    ("virtual table", "memory_fts"): Decision("kept", "kept", "memory_fts"),
-    ("virtual table", "tasks_fts"): Decision("kept", "kept", "tasks_fts"),
+    ("virtual table", "memory_fts"): _steady("memory_fts"),
+    ("virtual table", "tasks_fts"): _steady("tasks_fts"),
     ("virtual table", "knowledge_entities_fts"): _repaired("knowledge_entities_fts", _NO_VALUE),
     ("virtual table", "task_contexts_fts"): Decision(
         "merged", "dead-index-with-a-working-twin", "tasks_fts", "named columns that never were"
