@@ -228,6 +228,26 @@ def scenario(
 
 
 @cli.command()
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option(
+    "--out", type=_FOLDER, default=Path("reports/gate"), help="Folder of the report.",
+    show_default=True,
+)  # fmt: skip
+@_key
+def gate(*, profile: str, seed: int, out: Path, key: Path | None) -> int:
+    """Run all scenarios, the property campaign and the mutants; sign one report."""
+    from harness.gate import run_gate  # noqa: PLC0415
+    from harness.progress import printer  # noqa: PLC0415
+
+    result = run_gate(out, profile=profile, key=key, seed=seed, tell=printer())
+    for failure in result.failures:
+        click.echo(failure)
+    click.echo(result.line)
+    return EXIT_CODES[result.verdict]
+
+
+@cli.command()
 @click.argument("recipe")
 @click.option("--out", type=_FOLDER, required=True, help="A folder that is empty or not there.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")

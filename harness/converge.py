@@ -110,32 +110,28 @@ class Convergence:
     def _kill_once(self, point: CrashPoint, start: Path, number: str) -> None:
         self.kills += 1
         tree = lay(start, self.out / "killed")
-        outcome = kill_at(self.candidate, point, tree, seed=self.seed)
-        if outcome is None:
+        if kill_at(self.candidate, point, tree, seed=self.seed) is None:
             cause = f"{point}: the command ended before it came there"
-            self._note(point, "resume", [Finding(rule="convergence/not-reached", cause=cause)])
+            self._note(point, "nothing", [Finding(rule="convergence/not-reached", cause=cause)])
             return
         found = list(self._must(self.driver.status(tree), f"status, {point}"))
         other = lay(tree, self.out / "killed-too")
         if point.during == "apply":
-            self._note(point, "resume, rollback", [
-                *found, *self._to_end(tree, f"resume, {point}"),
-                *self._to_start(tree, f"rollback after a resume, {point}"),
-            ])  # fmt: skip
-            self._note(point, "rollback", self._to_start(other, f"rollback, {point}"))
+            then = "resume, rollback; or rollback at once"
+            found += self._to_end(tree, f"resume, {point}")
+            found += self._to_start(tree, f"rollback after a resume, {point}")
+            found += self._to_start(other, f"rollback, {point}")
         else:
-            self._note(point, "rollback", [*found, *self._to_start(tree, f"rollback, {point}")])
-            self._note(point, "apply, rollback", [
-                *self._to_end(other, f"apply, {point}"),
-                *self._to_start(other, f"rollback after an apply, {point}"),
-            ])  # fmt: skip
-        bad = any(not noted["converged"] for noted in self.points[-2:])
-        self.tell(Happening(text=f"{number}: {point}", mark="bad" if bad else "ok"))
+            then = "rollback again; or apply, rollback"
+            found += self._to_start(tree, f"rollback, {point}")
+            found += self._to_end(other, f"apply, {point}")
+            found += self._to_start(other, f"rollback after an apply, {point}")
+        self._note(point, then, found)
+        self.recoveries += 2
+        self.tell(Happening(text=f"{number}: {point}", mark="bad" if found else "ok"))
 
-    def _note(self, point: CrashPoint, then: str, found: Iterable[Finding]) -> None:
-        findings = list(found)
+    def _note(self, point: CrashPoint, then: str, findings: list[Finding]) -> None:
         self.findings += findings
-        self.recoveries += 1
         self.points.append(
             {
                 "phase": point.phase,

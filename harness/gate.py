@@ -1,0 +1,263 @@
+"""The gate: all scenarios, the property campaign, the mutants; one signed report, one verdict."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import campaign as properties
+from harness.assemble import (
+    bound,
+    crash_points,
+    git_state,
+    new_nonce,
+    now,
+    publish,
+    section,
+    versions,
+    vouching,
+)
+from harness.candidate import DEFAULT_MANIFEST, Candidate
+from harness.errors import BadInputError
+from harness.keys import signing_key
+from harness.model import Verdict
+from harness.mutants import run_mutants
+from harness.play import play
+from harness.progress import Happening, Tell, nobody
+from harness.report import load, summary_line
+from harness.report.bind import bind_candidate, bind_file, bind_harness
+from harness.report.model import (
+    Campaign,
+    FalseAlarms,
+    Kind,
+    MutantMatrix,
+    ReportInput,
+    Subject,
+)
+from harness.run import RunResult
+from harness.scenario import Scenario, scenario_files
+from harness.stage import claim
+
+__all__ = ["PROFILES", "GateResult", "Profile", "run_gate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How much the gate does: built fixtures to cry wolf at, and whether slow scenarios run."""
+
+    false_alarms: int
+    false_alarms_limit_s: float
+    slow: bool
+
+
+PROFILES = {
+    "quick": Profile(false_alarms=40, false_alarms_limit_s=20.0, slow=False),
+    "full": Profile(false_alarms=500, false_alarms_limit_s=1_800.0, slow=True),
+}
+"""The gate's sizes; those of the property campaign are in `harness.campaign`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """What the gate came to: its verdict, the line that says so, the report's page."""
+
+    verdict: Verdict
+    line: str
+    report: Path
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Played:
+    """One scenario's result, and the digests of what it was played on."""
+
+    scenario: Scenario
+    result: RunResult
+    subjects: tuple[Subject, ...]
+
+
+def run_gate(
+    out: Path,
+    *,
+    profile: str = "quick",
+    scenarios: Path | None = None,
+    key: Path | None = None,
+    processes: int = 2,
+    seed: int = 1,
+    tell: Tell = nobody,
+) -> GateResult:
+    """Run everything, write the signed report to `out`, which is made anew, and give the verdict.
+
+    The databases of scenarios that failed stay below `out`; those of the others are removed.
+    """
+    size = PROFILES[profile]
+    began = now()
+    candidate = Candidate.load(DEFAULT_MANIFEST)
+    stories = _stories(scenarios, slow=size.slow)
+    claim(out)
+    played = _play_all(stories, out / "scenarios", profile, processes, tell)
+    matrix = _mutants(out / "mutants", processes, tell)
+    found = _properties(out / "properties", profile, processes, seed, tell)
+    alarms = _false_alarms(out / "false-alarms", size, processes, seed, tell)
+    report = ReportInput(
+        kind=Kind.GATE,
+        title=f"Gate of {candidate.name}",
+        profile=profile,
+        candidate=candidate.name,
+        runs=tuple(section(one.result, fixture=_fixture(one.scenario)) for one in played),
+        subjects=tuple(_subjects(played, candidate)),
+        versions=versions(),
+        started_at=began,
+        finished_at=now(),
+        seeds={"gate": seed},
+        git=git_state(),
+        mutants=matrix,
+        campaigns=(found,),
+        false_alarms=alarms,
+        crash_points=crash_points(one.result for one in played),
+        nonce=new_nonce(),
+    )
+    signer = signing_key(key)
+    page = publish(replace(report, vouching=vouching(signer)), out, signer)
+    return GateResult(
+        verdict=report.verdict,
+        line=summary_line(load(out), report=str(page)),
+        report=page,
+        failures=tuple(_failures(played, matrix, found, alarms)),
+    )
+
+
+def _stories(folder: Path | None, *, slow: bool) -> list[Scenario]:
+    """Load every scenario, those that take longest first, so that no worker waits at the end."""
+    stories = [Scenario.load(path) for path in scenario_files(folder)]
+    names = [story.name for story in stories]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f"two scenarios are called {name!r}; give one another name")
+    chosen = [story for story in stories if slow or not story.slow]
+    if not chosen:
+        raise BadInputError("there are no scenarios to play; put some into scenarios/")
+    return sorted(chosen, key=lambda story: (not story.kills, not story.rollback_from, story.name))
+
+
+def _play_all(
+    stories: list[Scenario], out: Path, profile: str, processes: int, tell: Tell
+) -> list[_Played]:
+    played: list[_Played] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=processes, mp_context=context) as pool:
+        waiting: list[Future[_Played]] = [
+            pool.submit(_play_one, story, out / story.name, profile) for story in stories
+        ]
+        try:
+            for future in as_completed(waiting):
+                one = future.result()
+                played.append(one)
+                tell(_told(one))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return sorted(played, key=lambda one: one.scenario.name)
+
+
+def _play_one(story: Scenario, out: Path, profile: str) -> _Played:
+    """Play one scenario in a worker; what is valid leaves no databases behind."""
+    result = play(story, out, all_checkers=profile == "full")
+    subjects = tuple(bound(result, run=story.name))
+    if result.verdict is Verdict.VALID:
+        shutil.rmtree(out)
+    return _Played(scenario=story, result=result, subjects=subjects)
+
+
+def _told(one: _Played) -> Happening:
+    verdict = one.result.verdict
+    mark = {Verdict.VALID: "ok", Verdict.UNKNOWN: "open"}.get(verdict, "bad")
+    text = f"scenario {one.scenario.name}: {verdict.value}"
+    if verdict is not Verdict.VALID:
+        text += f"; again: {one.scenario.replay}"
+    return Happening(text=text, mark=mark, elapsed_s=one.result.elapsed_s)
+
+
+def _fixture(story: Scenario) -> str:
+    source = story.fixture
+    if source.profile is None:
+        return "given inline" if source.inline is not None else f"copied from {source.copied}"
+    hazards = f" with {', '.join(source.hazards)}" if source.hazards else ""
+    return f"{source.profile}{hazards} (seed {source.seed}, scale {source.scale:g})"
+
+
+def _mutants(out: Path, processes: int, tell: Tell) -> MutantMatrix:
+    began = time.monotonic()
+    result = run_mutants(out=out, processes=processes, tell=tell)
+    tell(
+        Happening(
+            text=f"mutants: {len(result.killed)} of {len(result.judged)} caught",
+            mark="bad" if result.survived else "ok",
+            elapsed_s=time.monotonic() - began,
+        )
+    )
+    return result.matrix
+
+
+def _properties(out: Path, profile: str, processes: int, seed: int, tell: Tell) -> Campaign:
+    tell(Happening(text="property campaign: generated databases"))
+    result = properties.run(
+        out=out, profile=profile, seed=seed, processes=processes, tell=tell
+    ).as_report()
+    tell(
+        Happening(
+            text=f"property campaign: {result.examples} examples, {result.per_minute:.0f} a minute",
+            mark="bad" if result.failures else "ok",
+            elapsed_s=result.elapsed_s,
+        )
+    )
+    return result
+
+
+def _false_alarms(out: Path, size: Profile, processes: int, seed: int, tell: Tell) -> FalseAlarms:
+    tell(Happening(text="built fixtures with random hazards"))
+    result = properties.false_alarms(
+        out=out,
+        fixtures=size.false_alarms,
+        seed=seed,
+        processes=processes,
+        limit_s=size.false_alarms_limit_s,
+    )
+    tell(
+        Happening(
+            text=f"false alarms: {len(result.alarms)} in {result.fixtures} built fixtures",
+            mark="bad" if result.alarms else "ok",
+            elapsed_s=result.elapsed_s,
+        )
+    )
+    return result
+
+
+def _subjects(played: Iterable[_Played], candidate: Candidate) -> Iterator[Subject]:
+    yield bind_candidate(candidate)
+    yield bind_file(candidate.mapping, name="mapping")
+    yield bind_harness()
+    for one in played:
+        yield bind_file(one.scenario.path, name=f"scenario/{one.scenario.name}")
+        yield from one.subjects
+
+
+def _failures(
+    played: Iterable[_Played], matrix: MutantMatrix, found: Campaign, alarms: FalseAlarms
+) -> Iterator[str]:
+    """Yield one line for each thing that is not valid, with the way to see it again."""
+    for one in played:
+        if one.result.verdict is not Verdict.VALID:
+            yield f"scenario {one.scenario.name}: {one.result.verdict}; {one.scenario.replay}"
+    for mutant in matrix.mutants:
+        if not mutant.caught:
+            yield f"mutant {mutant.name} survived; harness mutants --only {mutant.name}"
+    for line in found.failures:
+        yield f"a generated database broke the property; {line}"
+    for line in alarms.alarms:
+        yield f"a false alarm; {line}"
