@@ -1,0 +1,226 @@
+"""The migration for operators: `python -m devflow migrate plan|apply|status|rollback`.
+
+The same phases as the candidate contract's, called in this process, told in words. Exit codes are
+the contract's too: 0 done, 1 failed and nothing changed, 3 failed on the way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from devflow.migration import phases
+from devflow.migration.errors import MigrationError
+from devflow.migration.tree import Tree
+
+__all__ = ["EXIT_INDEFINITE", "EXIT_UNCHANGED", "main"]
+
+EXIT_UNCHANGED, EXIT_INDEFINITE = 1, 3
+_Answer = TypeVar("_Answer")
+_Operation = Callable[[Tree, phases.Progress], str]
+_TREE = click.argument("tree", type=click.Path(path_type=Path), default=Path())
+_UNTIL = click.option(
+    "--until",
+    type=click.Choice(phases.PHASES),
+    default=phases.PHASES[-1],
+    show_default=True,
+    help="The last phase to run.",
+)
+
+
+class _StoppedError(Exception):
+    """What stopped an operation, in one sentence, and its exit code."""
+
+    def __init__(self, text: str, *, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class _Narrator:
+    """Tells each event as a line, and on a terminal keeps a bar with the time left below them."""
+
+    def __init__(self, console: Console, *, steps: int) -> None:
+        self.changed = False
+        self._console = console
+        self._skipped = 0
+        self._begun = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps ·"),
+            TimeElapsedColumn(),
+            TextColumn("gone ·"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=steps)
+
+    def __enter__(self) -> _Narrator:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, event: Mapping[str, object]) -> None:
+        """Take in one event of the contract."""
+        kind, step = event["event"], str(event.get("step", ""))
+        if kind == "step_started":
+            self._begun = time.monotonic()
+            self._bar.update(self._task, description=step)
+        elif kind == "step_done":
+            self._bar.advance(self._task)
+            if event.get("skipped"):
+                self._skipped += 1
+            else:
+                self.changed = True
+                self._say(_line(step, event, time.monotonic() - self._begun))
+        elif kind == "phase_done" and self._skipped:
+            self._say(f"{event['phase']}: {self._skipped} steps were done before")
+            self._skipped = 0
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(step: str, event: Mapping[str, object], seconds: float) -> str:
+    counts = event.get("counts")
+    told = ""
+    if isinstance(counts, Mapping):
+        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+    return f"{step:<45} {seconds:7.2f} s  {told}".rstrip()
+
+
+def _attempt(action: Callable[[], _Answer], *, changed: Callable[[], bool]) -> _Answer:
+    """Run `action`; whatever the tree or the machine does to it becomes a `_StoppedError`."""
+    try:
+        return action()
+    except MigrationError as error:
+        text, definite = error.text, error.definite
+    except apsw.Error as error:
+        text, definite = f"SQLite refused: {error}", False
+    except OSError as error:
+        text, definite = f"{error.filename}: {error.strerror}", False
+    except KeyboardInterrupt:
+        text, definite = "interrupted; apply again to go on, or roll back", False
+    raise _StoppedError(
+        text, exit_code=EXIT_UNCHANGED if definite and not changed() else EXIT_INDEFINITE
+    )
+
+
+def _only_look(action: Callable[[], _Answer]) -> _Answer:
+    """Run an action that changes nothing, whatever happens to it."""
+    try:
+        return _attempt(action, changed=lambda: False)
+    except _StoppedError as failure:
+        failure.exit_code = EXIT_UNCHANGED
+        raise
+
+
+def _narrated(directory: Path, *, steps: int, operation: _Operation) -> tuple[str, bool]:
+    """Run the operation under a narrator; return the state, and whether any step was run."""
+    with _Narrator(Console(), steps=steps) as narrator:
+        state = _attempt(
+            lambda: operation(Tree.at(directory), narrator.tell), changed=lambda: narrator.changed
+        )
+        return state, narrator.changed
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _devflow() -> None:
+    """DevFlow: one database for all of its services."""
+
+
+@_devflow.group("migrate")
+def _migrate() -> None:
+    """Migrate a DevFlow root to the unified database, or bring it back."""
+
+
+@_migrate.command("plan")
+@_TREE
+@_UNTIL
+def _plan(tree: Path, until: str) -> None:
+    """List the steps that apply would run in TREE, then those of a rollback."""
+    steps = _only_look(lambda: list(phases.plan(Tree.at(tree), until)))
+    for number, step in enumerate(steps, start=1):
+        click.echo(f"{number:>3}  {step.phase:<9} {step.name}")
+
+
+@_migrate.command("apply")
+@_TREE
+@_UNTIL
+def _apply(tree: Path, until: str) -> None:
+    """Run the phases in TREE, or go on with them where an earlier run was cut off."""
+    planned = _only_look(lambda: list(phases.plan(Tree.at(tree), until)))
+    steps = sum(step.phase != "rollback" for step in planned)
+
+    def operation(at: Tree, tell: phases.Progress) -> str:
+        return phases.apply(at, until, tell)
+
+    state, changed = _narrated(tree, steps=steps, operation=operation)
+    click.echo(_in_words(state) if changed else f"nothing to do: {_in_words(state)}")
+
+
+@_migrate.command("status")
+@_TREE
+def _status(tree: Path) -> None:
+    """Say which phase of TREE's migration is done, and which comes next."""
+    click.echo(_in_words(_only_look(lambda: phases.status(Tree.at(tree)))))
+
+
+@_migrate.command("rollback")
+@_TREE
+def _rollback(tree: Path) -> None:
+    """Bring TREE's databases and configuration back to what they were."""
+    steps = len(phases.ROLLBACK)
+    _, changed = _narrated(tree, steps=steps, operation=phases.rollback)
+    if changed:
+        click.echo("rolled back: databases and configuration are what they were")
+    else:
+        click.echo("nothing to roll back: no migration was begun")
+
+
+def _in_words(state: str) -> str:
+    if state == "none":
+        return f"not migrated; the first phase is {phases.PHASES[0]}"
+    following = phases.PHASES[phases.PHASES.index(state) + 1 :]
+    if not following:
+        return "migrated: every phase is done"
+    return f"{state} is done; next comes {following[0]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command of the operator; return its exit code."""
+    try:
+        code = _devflow.main(arguments, prog_name="python -m devflow", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_UNCHANGED
+    except click.UsageError as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        return EXIT_UNCHANGED
+    except click.Abort:
+        click.echo("error: interrupted; apply again to go on, or roll back", err=True)
+        return EXIT_INDEFINITE
+    except _StoppedError as failure:
+        click.echo(f"error: {failure}", err=True)
+        return failure.exit_code
+    return code if isinstance(code, int) else 0
