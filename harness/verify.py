@@ -325,9 +325,12 @@ def _places(folder: Path, subject: dict[str, Any], given: Given) -> Iterator[_Pl
     kept = subject["annotations"].get("path")
     if kept is not None:
         yield _Place(folder / kept, own=True)
+    mapping = given.mapping
+    if name == "mapping" and mapping is None and given.candidate and given.candidate.is_file():
+        mapping = Candidate.load(given.candidate).mapping
     named = {
         "candidate": given.candidate,
-        "mapping": given.mapping,
+        "mapping": mapping,
         "policy": given.policy,
         "before": given.before,
         _UNIFIED: given.after,

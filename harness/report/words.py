@@ -73,7 +73,8 @@ def facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         made.append((f"{runs:,}", "scenario" if runs == 1 else "scenarios"))
     made.append((f"{checks:,}", "check" if checks == 1 else "checks"))
     if rows := examined_rows(document):
-        made.append((f"{rows:,}", "rows proven"))
+        proven = all(c["verdict"] == "valid" for c in document["checks"] if c["checker"] == "rows")
+        made.append((f"{rows:,}", "rows proven" if proven else "rows examined"))
     if matrix := document["mutants"]:
         made.append((f"{matrix['caught']}/{matrix['tried']}", "mutants caught"))
     if crashes := document["crash_points"]:
@@ -118,7 +119,7 @@ def headline(document: Mapping[str, Any]) -> tuple[str, str]:
         )
     if verdict == "unknown":
         blind = [check["checker"] for check in document["checks"] if check["verdict"] == "unknown"]
-        why = f"Nothing was examined by {_listed(blind)}." if blind else "Nothing was examined."
+        why = f"Nothing was examined by {_checks(blind)}." if blind else "Nothing was examined."
         return (
             "Not proven: do not cut over on this report.",
             f"{why} What was not looked at is not known to be safe.",
@@ -142,7 +143,7 @@ def _faults(document: Mapping[str, Any]) -> str:
     said = []
     if errors := _errors(document):
         by = list(dict.fromkeys(finding["checker"] for finding in errors))
-        said.append(f"{count(len(errors), 'error')} by {_listed(by)}")
+        said.append(f"{count(len(errors), 'error')} found by {_checks(by)}")
     matrix = document["mutants"]
     if matrix and matrix["caught"] < matrix["tried"]:
         said.append(count(matrix["tried"] - matrix["caught"], "mutant") + " not caught")
@@ -162,6 +163,10 @@ def _faults(document: Mapping[str, Any]) -> str:
 
 def _errors(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [finding for finding in document["findings"] if finding["severity"] == "error"]
+
+
+def _checks(names: list[str]) -> str:
+    return f"the {'check' if len(names) == 1 else 'checks'} {_listed(names)}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import report_inputs
+from report_inputs import HOSTILE
+
+from harness import report
+from harness.errors import BadInputError, EnvironmentFaultError, InvariantError
+from harness.model import Verdict
+from harness.report import digests, words
+from harness.report.document import as_document, plain
+from harness.report.files import write_atomically
+from harness.report.junit import render_junit, xml_text
+from harness.report.markdown import escape_markdown, render_markdown
+from harness.report.model import (
+    Campaign,
+    FalseAlarms,
+    Kind,
+    MutantMatrix,
+    ReportInput,
+    Step,
+    Vouching,
+)
+from harness.report.page import render_page, visible
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "circle", "path"}
+
+
+def hostile() -> ReportInput:
+    """A report in which every name and value would like to be markup."""
+    base = report_inputs.gate(survivor=True)
+    finding = replace(report_inputs.lost_row(HOSTILE), rule=HOSTILE)
+    check = report_inputs.check("rows", finding)
+    check = replace(check, verifies=HOSTILE, examined={HOSTILE: 1}, details={HOSTILE: HOSTILE})
+    run = replace(
+        report_inputs.section(HOSTILE, [check]),
+        summary=HOSTILE,
+        fixture=HOSTILE,
+        steps=(Step(name=HOSTILE, phase=HOSTILE, outcome=HOSTILE),),
+    )
+    assert base.mutants is not None
+    mutant = replace(base.mutants.mutants[-1], name=HOSTILE, summary=HOSTILE)
+    return replace(
+        base,
+        title=HOSTILE,
+        candidate=HOSTILE,
+        runs=(run,),
+        mutants=replace(base.mutants, mutants=(mutant,)),
+        crash_points=(replace(base.crash_points[0], converged=False, text=HOSTILE),),
+        campaigns=(replace(base.campaigns[0], claim=HOSTILE, failures=(HOSTILE,)),),
+    )
+
+
+def nothing() -> ReportInput:
+    """A gate in which nothing ran."""
+    return replace(report_inputs.rehearsal(), kind=Kind.GATE, runs=(), subjects=(), vouching=None)
+
+
+INPUTS: dict[str, Callable[[], ReportInput]] = {
+    "rehearsal": report_inputs.rehearsal,
+    "gate": report_inputs.gate,
+    "failing gate": lambda: report_inputs.gate(survivor=True, failing=True),
+    "broken": report_inputs.broken,
+    "hostile": hostile,
+    "nothing": nothing,
+}
+
+
+class Outline(HTMLParser):
+    """What a test wants to know of a page; it complains about tags that do not nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def parsed(xml: bytes) -> ElementTree.Element:
+    return ElementTree.fromstring(xml)  # noqa: S314 - the report's own
+
+
+def page_of(run: ReportInput) -> Outline:
+    return Outline(render_page(as_document(run)))
+
+
+@pytest.fixture(params=list(INPUTS))
+def any_input(request: pytest.FixtureRequest) -> ReportInput:
+    return INPUTS[request.param]()
+
+
+# --- the verdict -----------------------------------------------------------------------------
+
+
+def test_nothing_at_all_is_unknown_and_never_valid() -> None:
+    assert nothing().verdict is Verdict.UNKNOWN
+
+
+def test_every_part_can_spoil_the_verdict() -> None:
+    sound = report_inputs.gate()
+    assert sound.verdict is Verdict.VALID
+    claim = {"claim": "holds", "profile": "quick", "elapsed_s": 1.0}
+    spoiled = [
+        report_inputs.gate(survivor=True),
+        report_inputs.gate(failing=True),
+        replace(sound, crash_points=(replace(sound.crash_points[0], converged=False),)),
+        replace(sound, campaigns=(Campaign(examples=5, failures=("make x",), **claim),)),
+        replace(sound, false_alarms=FalseAlarms(fixtures=5, alarms=("make x",))),
+    ]
+    assert [run.verdict for run in spoiled] == [Verdict.INVALID] * 5
+    unexamined = [
+        replace(sound, mutants=MutantMatrix(checkers=(), mutants=())),
+        replace(sound, campaigns=(Campaign(examples=0, **claim),)),
+        replace(sound, false_alarms=FalseAlarms(fixtures=0)),
+    ]
+    assert [run.verdict for run in unexamined] == [Verdict.UNKNOWN] * 3
+
+
+# --- report.json -----------------------------------------------------------------------------
+
+
+def test_the_json_object_has_what_programs_rely_on(tmp_path: Path) -> None:
+    document = report.load(report.write(report_inputs.broken(), tmp_path))
+    assert document["verdict"] == "invalid"
+    assert document["report"] == "report.html"
+    assert document["examined"]["rows"] == {"root rows": 32, "legacy rows": 20, "log lines": 180}
+    first = document["findings"][0]
+    assert first["rule"] == "rows/value-changed"
+    assert set(first) == {
+        "rule", "severity", "database", "table", "key", "column", "expected", "actual",
+        "cause", "replay", "run", "checker",
+    }  # fmt: skip
+
+
+def test_what_was_examined_is_summed_over_the_runs() -> None:
+    document = as_document(report_inputs.gate())
+    assert document["examined"]["rows"]["root rows"] == 31 * 32
+
+
+def test_a_finding_without_a_replay_line_has_its_runs() -> None:
+    document = as_document(report_inputs.broken())
+    replays = {finding["rule"]: finding["replay"] for finding in document["findings"]}
+    assert replays["integrity/old-orphan"] == "make scenario NAME=rehearsal"
+
+
+def test_every_report_is_json_that_any_reader_takes(any_input: ReportInput) -> None:
+    text = json.dumps(as_document(any_input), allow_nan=False)
+    assert json.loads(text)["verdict"] == any_input.verdict
+
+
+def test_what_json_cannot_say_is_written_out() -> None:
+    value = {1: float("nan"), "b": b"\x00\xff", "path": Path("a"), "s": "\udcff", "t": (1, None)}
+    assert plain(value) == {
+        "1": "nan", "b": "X'00ff'", "path": "a", "s": "\\udcff", "t": [1, None],
+    }  # fmt: skip
+    with pytest.raises(InvariantError, match="object"):
+        plain(object())
+
+
+def test_two_things_of_one_name_are_a_bug_of_the_harness() -> None:
+    run = report_inputs.rehearsal()
+    with pytest.raises(InvariantError, match="run 'rehearsal' 2 times"):
+        as_document(replace(run, runs=run.runs * 2))
+    with pytest.raises(InvariantError, match="subject 'candidate' 2 times"):
+        as_document(replace(run, subjects=run.subjects * 2))
+
+
+# --- report.html -----------------------------------------------------------------------------
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(any_input: ReportInput) -> None:
+    page = page_of(any_input)
+    policy = page.all("meta")[1]["content"]
+    assert policy is not None and policy.startswith("default-src 'none'")
+    assert not page.all("script") + page.all("img") + page.all("iframe")
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("href", "src"):
+                assert value is not None and value.startswith(("#", "data:,"))
+
+
+def test_hostile_values_stay_text() -> None:
+    text = "".join(page_of(hostile()).text)
+    assert "<script>alert('x')</script>&amp;\"\\x00\\x1b[31m\\u202e" in text
+
+
+def test_the_verdict_comes_first_and_in_words() -> None:
+    page = page_of(report_inputs.broken())
+    text = " ".join(" ".join(page.text).split())
+    assert text.index("Do not cut over") < text.index("Findings") < text.index("Checks")
+    assert "12 errors found by the check rows" in text
+
+
+def test_every_table_has_a_caption_and_every_header_a_scope(any_input: ReportInput) -> None:
+    page = page_of(any_input)
+    assert len(page.all("table")) == len(page.all("caption"))
+    assert all(head.get("scope") in ("col", "row") for head in page.all("th"))
+
+
+def test_the_page_has_its_landmarks_once(any_input: ReportInput) -> None:
+    page = page_of(any_input)
+    for tag in ("main", "nav", "h1", "footer"):
+        assert len(page.all(tag)) == 1
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {link["href"] for link in page.all("a")}
+    assert {target for target in targets if target} <= {f"#{name}" for name in ids}
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert all(after <= before + 1 for before, after in pairwise(headings))
+
+
+def test_every_chart_has_words_or_is_hidden(any_input: ReportInput) -> None:
+    for chart in page_of(any_input).all("svg"):
+        assert chart.get("aria-hidden") == "true" or (
+            chart.get("role") == "img" and chart.get("aria-label")
+        )
+
+
+def test_the_page_says_who_vouches() -> None:
+    run = report_inputs.rehearsal()
+    nobody = " ".join(page_of(run).text)
+    assert "Nobody vouches for this report." in nobody and "throw-away" in nobody
+    somebody = replace(run, vouching=Vouching(key_id="c0ffee" * 10, throwaway=False))
+    assert "Nobody vouches" not in " ".join(page_of(somebody).text)
+    assert "not signed" in " ".join(page_of(replace(run, vouching=None)).text)
+
+
+def test_a_cut_list_says_that_it_is_cut() -> None:
+    findings = [report_inputs.lost_row(f"block-{number}") for number in range(250)]
+    document = as_document(report_inputs.rehearsal(report_inputs.check("rows", *findings)))
+    assert "The first 100 of 250 are shown" in render_page(document)
+    assert "The first 20 of 250" in render_markdown(document)
+
+
+def test_what_cannot_be_seen_is_written_out() -> None:
+    assert visible("a\x00b\u202ec\nd") == "a\\x00b\\u202ec\nd"
+    assert visible(7) == 7
+
+
+# --- report.md and junit.xml ---------------------------------------------------------------------
+
+
+def test_markdown_shows_values_as_they_are() -> None:
+    assert escape_markdown("a|b\n<x>*_`") == "a\\|b\\\\x0a&lt;x&gt;\\*\\_\\`"
+
+
+def test_markdown_tables_keep_their_columns(any_input: ReportInput) -> None:
+    for block in re.split(r"\n\s*\n", render_markdown(as_document(any_input))):
+        rows = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) <= 1
+
+
+def test_the_summary_names_what_survived_and_how_to_see_a_fault_again() -> None:
+    text = render_markdown(as_document(report_inputs.gate(survivor=True, failing=True)))
+    assert "❌ Invalid" in text
+    assert "survived: **stale-index**" in text
+    assert "    make scenario NAME=b1" in text
+    assert "Nobody vouches" in text or "nobody vouches" in text
+
+
+def test_junit_is_xml_whatever_the_values(any_input: ReportInput) -> None:
+    root = parsed(render_junit(as_document(any_input)))
+    cases = root.findall("testsuite/testcase")
+    assert int(root.attrib["tests"]) == len(cases)
+    assert int(root.attrib["failures"]) == len(root.findall("testsuite/testcase/failure"))
+
+
+def test_junit_has_one_case_for_each_run_and_checker() -> None:
+    run = report_inputs.gate(failing=True, survivor=True)
+    root = parsed(render_junit(as_document(run)))
+    cases = {
+        (case.attrib["classname"], case.attrib["name"]): case for case in root.iter("testcase")
+    }
+    assert len(cases) == 30 * 6 + 2 + 45 + 2 + 84
+    assert cases["hazard-03", "rows"].find("failure") is not None
+    assert cases["hazard-03", "schema"].find("error") is not None
+    assert cases["hazard-04", "rows"].find("failure") is None
+    assert cases["mutants", "stale-index"].find("failure") is not None
+
+
+def test_a_run_that_fails_outside_of_its_checks_is_a_case_too() -> None:
+    section = replace(report_inputs.section("alone"), verdict=Verdict.INVALID)
+    run = replace(report_inputs.rehearsal(), runs=(section,))
+    root = parsed(render_junit(as_document(run)))
+    failed = [
+        case.attrib["name"] for case in root.iter("testcase") if case.find("failure") is not None
+    ]
+    assert failed == ["run"]
+
+
+def test_xml_has_no_control_characters() -> None:
+    assert xml_text("a\x00\x1f\ud800\ufffe\tb") == "a\\x00\\x1f\\xd800\\xfffe\tb"
+
+
+# --- words -------------------------------------------------------------------------------------
+
+
+def test_the_summary_line_tells_all_that_matters() -> None:
+    line = words.summary_line(as_document(report_inputs.gate()), "reports/x/report.html")
+    assert line == (
+        "valid: 31 scenarios, 186 checks, 7,192 rows proven, 45/45 mutants caught,"
+        " 84/84 crash points converged, 200 generated databases, 0/500 false alarms;"
+        " report: reports/x/report.html (throw-away key: nobody vouches for it)"
+    )
+
+
+def test_rows_that_failed_are_examined_and_not_proven() -> None:
+    line = words.summary_line(as_document(report_inputs.broken()))
+    assert line.startswith("invalid: 12 errors, 3 checks, 232 rows examined;")
+
+
+def test_an_unknown_report_says_what_was_blind() -> None:
+    run = report_inputs.rehearsal(report_inputs.check("rows", examined=0))
+    title, sentence = words.headline(as_document(run))
+    assert title.startswith("Not proven")
+    assert "Nothing was examined by the check rows." in sentence
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (1, "100 %"), (0.5, "50 %"), (1e-9, "under 0.1 %"), (0.99999, "over 99.9 %")],
+)
+def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> None:
+    assert words.percent(share) == text
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [words.seconds(s) for s in (0.0841, 2.34, 65)] == ["84 ms", "2.3 s", "1 min 5 s"]
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_all_files_are_written_and_nothing_else(tmp_path: Path) -> None:
+    report.write(report_inputs.gate(), tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"report.json", "report.html", "report.md", "junit.xml"}
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    target.mkdir()
+    with pytest.raises(EnvironmentFaultError, match="cannot be written"):
+        write_atomically(target, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFaultError, match="name another folder"):
+        report.write(report_inputs.rehearsal(), tmp_path / "file")
+
+
+def test_what_is_no_report_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="cannot be read"):
+        report.load(tmp_path)
+    path = tmp_path / "report.json"
+    path.write_text("{")
+    with pytest.raises(BadInputError, match="is not JSON"):
+        report.load(path)
+    path.write_text('{"format": 99}')
+    with pytest.raises(BadInputError, match="not a report of format 1"):
+        report.load(path)
+
+
+def test_a_trees_digest_is_that_of_its_sha256sum_lines(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"2")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "c").write_bytes(b"1")
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "x.pyc").write_bytes(b"3")
+    files = digests.directory_files(tmp_path)
+    assert list(files) == ["a/c", "b"]
+    # sha256sum a/c b | sha256sum
+    assert (
+        digests.tree_digest(files)
+        == "1611be2fb85a7252d10365b756eb80672d6e3c595d0dde461acb9342fc3fbd0c"
+    )
+    assert list(digests.directory_files(tmp_path, suffixes=[".pyc"])) == []
+
+
+def test_a_name_with_a_line_break_is_refused() -> None:
+    with pytest.raises(BadInputError, match="line break"):
+        digests.lines_digest({"a\nb": "00"})
