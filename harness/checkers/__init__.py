@@ -32,5 +32,9 @@ CHECKERS: dict[str, Checker] = {
     "rows": _checker("rows"),
     "in-use": _checker("in_use"),
     "integrity": _checker("integrity"),
+    "configuration": _checker("configuration"),
+    "backups": _checker("backups"),
+    "ledger": _checker("ledger"),
+    "rollback": _checker("rollback"),
 }
 """In the order in which they are run and reported."""

@@ -46,14 +46,17 @@ def raw_select(expressions: Sequence[str], source: str) -> str:
 
 
 def read_rows(
-    connection: apsw.Connection, expressions: Sequence[str], source: str
+    connection: apsw.Connection,
+    expressions: Sequence[str],
+    source: str,
+    bindings: tuple[Value, ...] = (),
 ) -> Iterator[Row]:
     """Yield rows of values, bad UTF-8 included; `source` is all that follows FROM."""
     if not is_utf8(connection):
-        yield from connection.execute(raw_select(expressions, source))
+        yield from connection.execute(raw_select(expressions, source), bindings)
         return
     width = len(expressions)
-    for typed in connection.execute(typed_selects(list(expressions), source)):
+    for typed in connection.execute(typed_selects(list(expressions), source), bindings):
         row: list[Value] = []
         for start in range(0, width + (width - 1) // _MASKED + 1, _MASKED + 1):
             mask = typed[start]
