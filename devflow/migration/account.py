@@ -73,11 +73,13 @@ def decide(connection: apsw.Connection) -> dict[str, int]:
 
 def _objects(connection: apsw.Connection, source: str) -> list[tuple[str, str]]:
     rows = connection.execute(
-        "SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name"
-        f" FROM src_{source}.sqlite_master AS m LEFT JOIN pragma_table_list AS l"
-        f" ON l.schema = 'src_{source}' AND l.name = m.name AND m.type = 'table'"
+        "WITH l AS MATERIALIZED (SELECT name, type FROM pragma_table_list WHERE schema = ?)"
+        " SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name"
+        f" FROM src_{source}.sqlite_master AS m LEFT JOIN l"
+        " ON l.name = m.name AND m.type = 'table'"
         " WHERE m.sql IS NOT NULL AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        " AND COALESCE(l.type, '') <> 'shadow' ORDER BY 1, 2"
+        " AND COALESCE(l.type, '') <> 'shadow' ORDER BY 1, 2",
+        (f"src_{source}",),
     )
     return [(str(kind), str(name)) for kind, name in rows]
 

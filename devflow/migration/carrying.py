@@ -63,9 +63,10 @@ def unplanned(
     """
     schema = f"src_{source}"
     rows = connection.execute(
-        "SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name,"
-        f" m.tbl_name, m.sql FROM {schema}.sqlite_master AS m LEFT JOIN pragma_table_list AS l"
-        " ON l.schema = ? AND l.name = m.name AND m.type = 'table'"
+        "WITH l AS MATERIALIZED (SELECT name, type FROM pragma_table_list WHERE schema = ?)"
+        " SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name,"
+        f" m.tbl_name, m.sql FROM {schema}.sqlite_master AS m LEFT JOIN l"
+        " ON l.name = m.name AND m.type = 'table'"
         " WHERE m.sql IS NOT NULL AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         " AND COALESCE(l.type, '') <> 'shadow' ORDER BY m.rowid",
         (schema,),

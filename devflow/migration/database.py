@@ -121,12 +121,19 @@ def number(connection: apsw.Connection, query: str) -> int:
 
 def has_table(connection: apsw.Connection, schema: str, table: str) -> bool:
     """Return whether `schema` has an ordinary table of that name with a rowid."""
+    # pragma_table_list would compile every view of every schema for each answer.
     found = connection.execute(
-        "SELECT 1 FROM pragma_table_list WHERE schema = ? AND name = ? AND type = 'table'"
-        " AND NOT wr",
-        (schema, table),
+        f"SELECT 1 FROM {quote(schema)}.sqlite_master"
+        " WHERE type = 'table' AND name = ? AND rootpage > 0",
+        (table,),
     )
-    return found.fetchone() is not None
+    if found.fetchone() is None:
+        return False
+    try:
+        connection.execute(f"SELECT rowid FROM {quote(schema)}.{quote(table)} LIMIT 0")
+    except apsw.SQLError:
+        return False
+    return True
 
 
 def rowid_name(names: Iterator[str] | dict[str, bool]) -> str:
