@@ -6,6 +6,7 @@ run its SQL on the unified database and judge what comes out.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -144,14 +145,20 @@ class Mapping:
             content = path.read_bytes()
         except OSError as error:
             raise BadInputError(f"{path}: cannot be read: {error.strerror}") from error
-        try:
-            document = yaml.load(content, Loader=_UniqueKeys)  # noqa: S506 (a safe loader)
-        except yaml.YAMLError as error:
-            raise BadInputError(f"{path}: {_yaml_problem(error)}") from error
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"{path}: is not UTF-8 text") from error
-        digest = hashlib.sha256(content).hexdigest()
-        return _Reader(path).mapping(document, digest=digest)
+        return _parsed(path, content)
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(path: Path, content: bytes) -> Mapping:
+    """Return the mapping that `content` says; a campaign loads one file a thousand times."""
+    try:
+        document = yaml.load(content, Loader=_UniqueKeys)  # noqa: S506 (a safe loader)
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{path}: {_yaml_problem(error)}") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: is not UTF-8 text") from error
+    digest = hashlib.sha256(content).hexdigest()
+    return _Reader(path).mapping(document, digest=digest)
 
 
 def _folded(name: str) -> str:

@@ -96,8 +96,10 @@ class Snapshot:
     """A directory of our own copies, laid out like a DevFlow tree and at rest."""
 
     def __init__(self, directory: Path) -> None:
-        """Take `directory` as it is; nothing is read yet."""
+        """Take `directory` as it is; nothing is read yet, and what is read once is kept."""
         self.directory = directory
+        self._tables: dict[str, tuple[Table, ...]] = {}
+        self._facts: dict[str, DatabaseFacts | None] = {}
 
     @classmethod
     def of(cls, directory: Path) -> Snapshot:
@@ -134,6 +136,11 @@ class Snapshot:
 
     def tables(self, name: str) -> tuple[Table, ...]:
         """Return the row tables of the database `name`; none where it is missing or empty."""
+        if name not in self._tables:
+            self._tables[name] = self._read_tables(name)
+        return self._tables[name]
+
+    def _read_tables(self, name: str) -> tuple[Table, ...]:
         if self.state(name) != "sqlite":
             return ()
         connection = self.open(name)
@@ -151,7 +158,10 @@ class Snapshot:
 
     def facts(self, name: str) -> DatabaseFacts | None:
         """Return everything logical about the database `name`, None where there is none."""
-        return database_facts(self.path(name)) if self.state(name) == "sqlite" else None
+        if name not in self._facts:
+            there = self.state(name) == "sqlite"
+            self._facts[name] = database_facts(self.path(name)) if there else None
+        return self._facts[name]
 
     def files(self) -> dict[str, FileState]:
         """Return each file that is none of the three databases, by its relative posix path."""
