@@ -6,8 +6,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -102,16 +100,16 @@ def _backup(work: _Work, when: str, directory: Path, folder: str) -> None:
     digests = _manifest(work, directory, folder)
     if digests is not None:
         _digests(work, directory, folder, digests)
-    databases = [*DATABASES.values(), "unified.sqlite"]
-    for name in databases:
-        path = directory / name
-        if path.is_file() and path.stat().st_size:
-            _sound(work, path, f"{folder}/{name}")
+    found = {
+        name: _alone(work, directory / name, f"{folder}/{name}")
+        for name in (*DATABASES.values(), "unified.sqlite")
+        if (directory / name).is_file() and (directory / name).stat().st_size
+    }
     if when == "after":
-        _unified(work, directory, folder)
+        _unified(work, found, folder)
     else:
         for source in DATABASES:
-            _source(work, when, source, directory, folder)
+            _source(work, when, source, directory, found)
         _plain_files(work, when, directory, folder)
 
 
@@ -162,37 +160,28 @@ def _digests(work: _Work, directory: Path, folder: str, digests: dict[str, str])
             work.fault("file-unlisted", cause, key=f"{folder}/{name}")
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[Path]:
-    """Copy the main file of a database elsewhere, without a WAL, as a restore by `cp` would."""
+def _alone(work: _Work, path: Path, key: str) -> DatabaseFacts | None:
+    """Judge the main file of a database elsewhere, without a WAL, as a restore by `cp` would.
+
+    Returns what it holds, None where it is not sound, which is then a finding.
+    """
+    work.databases += 1
     with tempfile.TemporaryDirectory(prefix="backup-") as folder:
         copy = Path(folder) / "alone.sqlite"
         shutil.copyfile(path, copy)
-        yield copy
-
-
-def _sound(work: _Work, path: Path, key: str) -> None:
-    work.databases += 1
-    with _alone(path) as copy:
         try:
             connection = open_read_only(copy, at_rest=True)
             try:
                 answer = str(connection.execute("PRAGMA integrity_check(1)").get)
             finally:
                 connection.close()
-        except apsw.Error as error:
+            if answer == "ok":
+                return _without_journal_mode(database_facts(copy))
+        except (apsw.Error, UnicodeDecodeError) as error:
             answer = str(error)
-    if answer != "ok":
-        cause = f"the backup's database is not sound: {answer}"
-        work.fault("database-damaged", cause, key=key, actual=answer)
-
-
-def _facts_alone(path: Path) -> DatabaseFacts | str:
-    with _alone(path) as copy:
-        try:
-            return _without_journal_mode(database_facts(copy))
-        except (apsw.Error, UnicodeDecodeError, HarnessError) as error:
-            return str(error)
+    cause = f"the backup's database is not sound: {answer}"
+    work.fault("database-damaged", cause, key=key, actual=answer)
+    return None
 
 
 def _without_journal_mode(facts: DatabaseFacts) -> DatabaseFacts:
@@ -200,10 +189,13 @@ def _without_journal_mode(facts: DatabaseFacts) -> DatabaseFacts:
     return replace(facts, pragmas=pragmas)
 
 
-def _source(work: _Work, when: str, source: str, directory: Path, folder: str) -> None:
+def _source(
+    work: _Work, when: str, source: str, directory: Path, found: dict[str, DatabaseFacts | None]
+) -> None:
     """Compare one source in a backup with what it was, its logical content and its state."""
-    key = f"{folder}/{DATABASES[source]}"
-    path = directory / DATABASES[source]
+    name = DATABASES[source]
+    key = f"{work.evidence.backups[when]}/{name}"
+    path = directory / name
     try:
         was = work.evidence.before.state(source)
     except HarnessError:
@@ -218,39 +210,34 @@ def _source(work: _Work, when: str, source: str, directory: Path, folder: str) -
             expected=was,
             actual=now,
         )
-        return
-    if was != "sqlite":
-        return
-    if source not in work.facts:
-        facts = work.evidence.before.facts(source)
-        work.facts[source] = _without_journal_mode(facts) if facts else None
-    _compare(work, work.facts[source], path, key, database=source)
+    elif was == "sqlite":
+        if source not in work.facts:
+            facts = work.evidence.before.facts(source)
+            work.facts[source] = _without_journal_mode(facts) if facts else None
+        _compare(work, work.facts[source], found[name], key, database=source)
 
 
 def _compare(
-    work: _Work, was: DatabaseFacts | None, path: Path, key: str, *, database: str
+    work: _Work, was: DatabaseFacts | None, now: DatabaseFacts | None, key: str, *, database: str
 ) -> None:
-    now = _facts_alone(path)
-    if isinstance(now, str):
-        work.fault("database-damaged", f"the backup's database cannot be read: {now}", key=key)
-    elif was is not None and was != now:
+    if was is not None and now is not None and was != now:
         work.findings += [
             replace(finding, cause=f"{key}: {finding.cause}", key=finding.key or key)
             for finding in database_differences(was, now, database=database, check="backups")
         ]
 
 
-def _unified(work: _Work, directory: Path, folder: str) -> None:
-    path = directory / DATABASES["root"]
-    key = f"{folder}/{DATABASES['root']}"
-    if not path.is_file():
+def _unified(work: _Work, found: dict[str, DatabaseFacts | None], folder: str) -> None:
+    name = DATABASES["root"]
+    key = f"{folder}/{name}"
+    if name not in found:
         work.fault("database-state", "the unified database is not in the backup after", key=key)
     elif work.evidence.after is not None:
         try:
             was = _without_journal_mode(database_facts(work.evidence.after))
         except apsw.Error:
             return  # the integrity checker says that the unified database cannot be read
-        _compare(work, was, path, key, database="unified")
+        _compare(work, was, found[name], key, database="unified")
 
 
 def _plain_files(work: _Work, when: str, directory: Path, folder: str) -> None:

@@ -41,12 +41,21 @@ _NAMED_MAX: Final = 10
 _Use = FullText | Nearest | Listed
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One source attached as `source` to a scratch connection, and its tables by lower name."""
+
+    scratch: apsw.Connection
+    tables: dict[str, Table]
+
+
 @dataclass(slots=True)
 class _Work:
     """What one run of the checker gathers."""
 
     evidence: Evidence
     unified: apsw.Connection
+    sources: dict[str, _Source] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     texts: int = 0
     vectors: int = 0
@@ -115,6 +124,8 @@ def check(evidence: Evidence) -> CheckResult:
             work.findings.append(Finding(rule="in-use/unreadable", cause=cause, database="unified"))
         finally:
             work.unified.close()
+            for source in work.sources.values():
+                source.scratch.close()
         examined = {
             "full-text queries": work.texts,
             "nearest-neighbour queries": work.vectors,
@@ -147,34 +158,37 @@ def _undeclared(work: _Work) -> None:
     uses = work.evidence.mapping.in_use
     every: tuple[_Use, ...] = (*uses.fulltext, *uses.nearest, *uses.listed)
     used = {(use.source, use.table.lower()) for use in every}
-    for source, name in work.evidence.mapping.tables:
-        table = _table(work.evidence, source, name)
-        if table is None or (source, name.lower()) in used:
+    for name, table_name in work.evidence.mapping.tables:
+        source = _source(work, name)
+        table = source.tables.get(table_name.lower()) if source else None
+        if source is None or table is None or (name, table_name.lower()) in used:
             continue
-        connection = work.evidence.before.open(source)
-        try:
-            if connection.execute(f"SELECT 1 FROM {quote(table.name)} LIMIT 1").get is None:
-                continue
-        finally:
-            connection.close()
+        one = f"SELECT 1 FROM source.{quote(table.name)} LIMIT 1"
+        if source.scratch.execute(one).get is None:
+            continue
         work.findings.append(
             Finding(
                 rule="in-use/not-declared",
                 severity=Severity.WARNING,
                 cause="the mapping declares no way in which the rows of this table are in use",
-                database=source,
+                database=name,
                 table=table.name,
             )
         )
 
 
-def _table(evidence: Evidence, source: str, name: str) -> Table | None:
-    if not is_database(evidence, source):
-        return None
-    for table in evidence.before.tables(source):
-        if table.name.lower() == name.lower():
-            return table
-    return None
+def _source(work: _Work, name: str) -> _Source | None:
+    """Return the source, opened at its first use; None where it is no database."""
+    if name not in work.sources:
+        if not is_database(work.evidence, name):
+            return None
+        scratch = open_scratch()
+        work.sources[name] = _Source(
+            scratch, {table.name.lower(): table for table in work.evidence.before.tables(name)}
+        )
+        load_vectors(scratch)
+        attach_at_rest(scratch, work.evidence.before.path(name), "source")
+    return work.sources[name]
 
 
 def _with_source(
@@ -183,21 +197,17 @@ def _with_source(
     needed: set[str],
     ask: Callable[[_Work, Any, apsw.Connection, Table, _Differences], dict[str, Any]],
 ) -> None:
-    """Run one declared use on a scratch connection with its source attached as `source`."""
-    table = _table(work.evidence, use.source, use.table)
-    if table is None or not needed <= {column.name for column in table.columns}:
+    """Run one declared use with its source; what goes wrong is a finding."""
+    source = _source(work, use.source)
+    table = source.tables.get(use.table.lower()) if source else None
+    if source is None or table is None or not needed <= {column.name for column in table.columns}:
         return  # older copies have neither all tables nor all columns
-    scratch = open_scratch()
     differences = _Differences(work, use)
     try:
-        load_vectors(scratch)
-        attach_at_rest(scratch, work.evidence.before.path(use.source), "source")
-        details = ask(work, use, scratch, table, differences)
+        details = ask(work, use, source.scratch, table, differences)
     except apsw.Error as error:
         differences.add("query-failed", f"this use cannot be asked of the source: {error}")
         details = {}
-    finally:
-        scratch.close()
     differences.close()
     kind = type(use).__name__.lower()
     work.details.setdefault(kind, {})[f"{use.source}.{use.table}"] = details
@@ -222,6 +232,7 @@ def _full_text(
     column, source = quote(use.column), f"source.{quote(table.name)}"
     tokenize = use.tokenize.replace("'", "''")
     scratch.execute(
+        "DROP TABLE IF EXISTS reference;"
         f"CREATE VIRTUAL TABLE reference USING fts5(body, content='', tokenize='{tokenize}');"
         f"INSERT INTO reference (rowid, body)"
         f" SELECT rowid, {column} FROM {source} WHERE {column} IS NOT NULL"
