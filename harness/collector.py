@@ -8,8 +8,8 @@ played by one worker only.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,19 +124,17 @@ class ScenarioItem(pytest.Item):
         return known
 
     def _play(self) -> RunResult | Exception:
-        from harness.play import play  # noqa: PLC0415
+        from harness.play import played_aside  # noqa: PLC0415
 
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")
         out = self.config.rootpath / "reports" / "scenarios" / worker / self.scenario.name
-        shutil.rmtree(out, ignore_errors=True)
         full = self.config.getoption("--scenario-profile") == "full"
         try:
-            result = play(self.scenario, out, all_checkers=full)
+            with played_aside(self.scenario, out, all_checkers=full) as result:
+                pass
         except Exception as error:  # it is every item's failure, and the scenario is played once
             return error
-        if result.verdict.value == "valid":
-            shutil.rmtree(out)
-        return result
+        return replace(result, out=out)
 
     def repr_failure(
         self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -27,7 +26,7 @@ from harness.errors import BadInputError
 from harness.keys import signing_key
 from harness.model import Verdict
 from harness.mutants import run_mutants
-from harness.play import play
+from harness.play import played_aside
 from harness.progress import Happening, Tell, nobody
 from harness.report import load, summary_line
 from harness.report.bind import bind_candidate, bind_file, bind_harness
@@ -167,11 +166,9 @@ def _play_all(
 
 def _play_one(story: Scenario, out: Path, profile: str) -> _Played:
     """Play one scenario in a worker; what is valid leaves no databases behind."""
-    result = play(story, out, all_checkers=profile == "full")
-    subjects = tuple(bound(result, run=story.name))
-    if result.verdict is Verdict.VALID:
-        shutil.rmtree(out)
-    return _Played(scenario=story, result=result, subjects=subjects)
+    with played_aside(story, out, all_checkers=profile == "full") as result:
+        subjects = tuple(bound(result, run=story.name))
+    return _Played(scenario=story, result=replace(result, out=out), subjects=subjects)
 
 
 def _told(one: _Played) -> Happening:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from harness.candidate import DEFAULT_MANIFEST, Candidate
 from harness.converge import Convergence
 from harness.errors import BadInputError
+from harness.generators.plan import working_directory
 from harness.judge import Judge
 from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
 from harness.scenario import Expectation, Scenario
 from harness.snapshot import Snapshot
-from harness.stage import prepare
+from harness.stage import fresh, prepare
 
-__all__ = ["play"]
+__all__ = ["play", "played_aside"]
 
 
 def play(
@@ -79,6 +84,23 @@ def play(
         result, name=scenario.name, out=out, seed=scenario.seed, elapsed_s=time.monotonic() - began
     )
     return _expected(result, scenario.expect)
+
+
+@contextlib.contextmanager
+def played_aside(
+    scenario: Scenario, out: Path, *, all_checkers: bool = False
+) -> Iterator[RunResult]:
+    """Play `scenario` where files are quickest; yield the result while its databases are there.
+
+    Afterwards the databases of one that is not valid are kept in `out`, which is made anew.
+    """
+    with tempfile.TemporaryDirectory(dir=working_directory(), prefix="scenario-") as scratch:
+        place = Path(scratch) / scenario.name
+        result = play(scenario, place, all_checkers=all_checkers)
+        yield result
+        fresh(out)
+        if result.verdict is not Verdict.VALID:
+            shutil.copytree(place, out, symlinks=True)
 
 
 def _interrupt(scenario: Scenario, convergence: Convergence, result: RunResult) -> RunResult:
