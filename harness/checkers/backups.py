@@ -44,10 +44,14 @@ _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 @dataclass(slots=True)
 class _Work:
-    """What one run of the checker gathers; `facts` are the sources' as they were."""
+    """What one run of the checker gathers.
+
+    `facts` are the sources' as they were, `alone` what each file of a backup holds, by its digest.
+    """
 
     evidence: Evidence
-    facts: dict[str, DatabaseFacts | None] = field(default_factory=dict)
+    facts: dict[str, DatabaseFacts] = field(default_factory=dict)
+    alone: dict[str, DatabaseFacts | str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     backups: int = 0
     files: int = 0
@@ -144,8 +148,7 @@ def _digests(work: _Work, directory: Path, folder: str, digests: dict[str, str])
             cause = "the manifest lists a file that is not in the backup"
             work.fault("file-missing", cause, key=f"{folder}/{name}")
             continue
-        with path.open("rb") as stream:
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        actual = _sha256(path)
         if actual != digest.lower():
             work.fault(
                 "digest-differs",
@@ -161,27 +164,55 @@ def _digests(work: _Work, directory: Path, folder: str, digests: dict[str, str])
 
 
 def _alone(work: _Work, path: Path, key: str) -> DatabaseFacts | None:
-    """Judge the main file of a database elsewhere, without a WAL, as a restore by `cp` would.
+    """Judge the main file of a database by itself, without a WAL, as a restore by `cp` would.
 
-    Returns what it holds, None where it is not sound, which is then a finding.
+    Returns what it holds, None where it is not sound, which is then a finding. Backups often are
+    the same bytes: equal files are read once.
     """
     work.databases += 1
-    with tempfile.TemporaryDirectory(prefix="backup-") as folder:
-        copy = Path(folder) / "alone.sqlite"
-        shutil.copyfile(path, copy)
-        try:
-            connection = open_read_only(copy, at_rest=True)
-            try:
-                answer = str(connection.execute("PRAGMA integrity_check(1)").get)
-            finally:
-                connection.close()
-            if answer == "ok":
-                return _without_journal_mode(database_facts(copy))
-        except (apsw.Error, UnicodeDecodeError) as error:
-            answer = str(error)
-    cause = f"the backup's database is not sound: {answer}"
-    work.fault("database-damaged", cause, key=key, actual=answer)
+    digest = _sha256(path)
+    if digest not in work.alone:
+        if any(path.with_name(path.name + end).exists() for end in _SIDE_FILES):
+            with tempfile.TemporaryDirectory(prefix="backup-") as folder:
+                copy = Path(folder) / "alone.sqlite"
+                shutil.copyfile(path, copy)
+                work.alone[digest] = _judged(copy)
+        else:
+            work.alone[digest] = _judged(path)
+    judged = work.alone[digest]
+    if isinstance(judged, DatabaseFacts):
+        return judged
+    cause = f"the backup's database is not sound: {judged}"
+    work.fault("database-damaged", cause, key=key, actual=judged)
     return None
+
+
+def _judged(path: Path) -> DatabaseFacts | str:
+    """Return what a sound database holds, or what is wrong with it."""
+    try:
+        connection = open_read_only(path, at_rest=True)
+        try:
+            answer = str(connection.execute("PRAGMA integrity_check(1)").get)
+        finally:
+            connection.close()
+        return _without_journal_mode(database_facts(path)) if answer == "ok" else answer
+    except (apsw.Error, UnicodeDecodeError) as error:
+        return str(error)
+
+
+def _facts(work: _Work, path: Path) -> DatabaseFacts:
+    """Return what a database of the evidence holds, its WAL included."""
+    wal = path.with_name(path.name + "-wal")
+    if not (wal.exists() and wal.stat().st_size):
+        known = work.alone.get(_sha256(path))
+        if isinstance(known, DatabaseFacts):
+            return known
+    return _without_journal_mode(database_facts(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _without_journal_mode(facts: DatabaseFacts) -> DatabaseFacts:
@@ -212,15 +243,14 @@ def _source(
         )
     elif was == "sqlite":
         if source not in work.facts:
-            facts = work.evidence.before.facts(source)
-            work.facts[source] = _without_journal_mode(facts) if facts else None
+            work.facts[source] = _facts(work, work.evidence.before.path(source))
         _compare(work, work.facts[source], found[name], key, database=source)
 
 
 def _compare(
-    work: _Work, was: DatabaseFacts | None, now: DatabaseFacts | None, key: str, *, database: str
+    work: _Work, was: DatabaseFacts, now: DatabaseFacts | None, key: str, *, database: str
 ) -> None:
-    if was is not None and now is not None and was != now:
+    if now is not None and was != now:
         work.findings += [
             replace(finding, cause=f"{key}: {finding.cause}", key=finding.key or key)
             for finding in database_differences(was, now, database=database, check="backups")
@@ -234,7 +264,7 @@ def _unified(work: _Work, found: dict[str, DatabaseFacts | None], folder: str) -
         work.fault("database-state", "the unified database is not in the backup after", key=key)
     elif work.evidence.after is not None:
         try:
-            was = _without_journal_mode(database_facts(work.evidence.after))
+            was = _facts(work, work.evidence.after)
         except apsw.Error:
             return  # the integrity checker says that the unified database cannot be read
         _compare(work, was, found[name], key, database="unified")
