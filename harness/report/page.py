@@ -23,6 +23,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_A_CHECK = 100
 _SIGNS = {"valid": "✓", "unknown": "?", "invalid": "✗"}
 _PALETTE = 8
+_SHOWN_ELSEWHERE = ("decisions", "residue", "points", "root", "leaves", "dispositions")
 
 
 def render_page(document: Mapping[str, Any]) -> str:
@@ -33,10 +34,11 @@ def render_page(document: Mapping[str, Any]) -> str:
         report=document,
         headline=title,
         sentence=sentence,
-        facts=words.facts(document),
+        facts=[*words.facts(document), *_more_facts(document)],
         vouched=words.vouching_words(document),
         css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
-        found=_found(document),
+        found=_found(document, ("error", "warning")),
+        notes=_found(document, ("note",)),
         ledger=_ledger(document),
         residue=_residue(document),
         decisions=_decisions(document),
@@ -72,13 +74,14 @@ def _environment() -> Environment:
     environment.filters |= {
         "by_checker": lambda checks: {c["checker"]: c["verdict"] for c in checks},
         "count": words.count,
+        "moment": lambda text: text.replace("T", " ").replace("Z", " UTC"),
         "number": lambda value: f"{value:,}",
         "percent": words.percent,
         "place": words.place,
         "seconds": words.seconds,
         "short": words.short,
         "timeline": _timeline,
-        "scalars": _scalars,
+        "figures": _figures,
         "tone": lambda index: f"c{index % _PALETTE}",
     }
     environment.tests["contains"] = lambda items, item: item in items
@@ -86,13 +89,17 @@ def _environment() -> Environment:
     return environment
 
 
-def _found(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the findings by checker, the worst first, cut to what a page can show."""
-    order = ("error", "warning", "note")
+def _found(document: Mapping[str, Any], severities: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return findings of `severities` by checker, the worst first, cut to what a page can show."""
     groups = []
     for check in document["checks"]:
-        mine = [f for f in document["findings"] if f["checker"] == check["checker"]]
-        mine.sort(key=lambda finding: order.index(finding["severity"]))
+        mine = [
+            finding
+            for severity in severities
+            for finding in document["findings"]
+            if (finding["checker"], finding["severity"]) == (check["checker"], severity)
+        ]
+        replays = {finding["replay"] for finding in mine}
         if mine:
             groups.append(
                 {
@@ -101,9 +108,25 @@ def _found(document: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "total": len(mine),
                     "shown": mine[:_SHOWN_A_CHECK],
                     "rules": Counter(finding["rule"] for finding in mine).most_common(),
+                    "replay": replays.pop() if len(replays) == 1 else None,
                 }
             )
     return groups
+
+
+def _more_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return figures for the page's head that a single run has room for."""
+    if len(document["runs"]) != 1:
+        return []
+    run = document["runs"][0]
+    made = []
+    if repaired := sum(decision["decision"] == "repaired" for decision in run["decisions"]):
+        made.append((f"{repaired:,}", "schema objects repaired"))
+    if run["residue"]:
+        values = sum(table["values"] for table in run["residue"])
+        made.append((f"{values:,}", "values only in the residue"))
+    made.append((words.seconds(run["elapsed_s"]), "in all"))
+    return made
 
 
 def _ledger(document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -123,7 +146,9 @@ def _ledger(document: Mapping[str, Any]) -> dict[str, Any] | None:
         "tables": [
             {**table, "parts": _parts(table["dispositions"], kinds)}
             for table in sorted(tables, key=lambda table: (table["source"], -table["rows"]))
+            if table["rows"]
         ],
+        "empty": sum(not table["rows"] for table in tables),
         "roots": [(run["name"], run["ledger"]["root"], run["ledger"]["leaves"]) for run in runs],
     }
 
@@ -176,7 +201,8 @@ def _decisions(document: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     rows.sort(key=lambda row: tuple(str(row[key]) for key in keys))
     counts = Counter(row["decision"] for row in rows)
-    return {"rows": rows, "counts": counts.most_common(), "total": len(rows)}
+    named = any(row["unified_name"] for row in rows)
+    return {"rows": rows, "counts": counts.most_common(), "total": len(rows), "named": named}
 
 
 def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -197,22 +223,78 @@ def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return steps with `start` and `share` of the whole, 0..1, for a bar each."""
-    made = [dict(step) for step in steps]
-    whole = sum(step["elapsed_s"] for step in made) or 1.0
-    start = 0.0
-    for step in made:
-        step["start"], step["share"] = start, step["elapsed_s"] / whole
-        start += step["share"]
-    return made
+    """Return commands and, below each, its phases, with `start` and `share` of the whole, 0..1.
+
+    A step without a phase is a command of the harness; those with one are the candidate's, and
+    belong to the command before them.
+    """
+    rows: list[dict[str, Any]] = []
+    for step in steps:
+        if step["phase"] is None:
+            rows.append({**step, "level": 0, "steps": []})
+        elif rows and rows[-1]["phase"] == step["phase"]:
+            rows[-1]["elapsed_s"] += step["elapsed_s"]
+            rows[-1]["steps"].append(step)
+        else:
+            rows.append(
+                {"phase": step["phase"], "name": step["phase"], "outcome": "", "level": 1,
+                 "elapsed_s": step["elapsed_s"], "steps": [step]}
+            )  # fmt: skip
+    commands = [row for row in rows if row["level"] == 0]
+    whole = sum(row["elapsed_s"] for row in commands or rows) or 1.0
+    elapsed_s, within_s = 0.0, 0.0
+    for row in rows:
+        if row["level"] == 0 or not commands:
+            row["start"], within_s = elapsed_s / whole, elapsed_s
+            elapsed_s += row["elapsed_s"]
+        else:
+            row["start"] = min(within_s / whole, 1.0)
+            within_s += row["elapsed_s"]
+        row["share"] = min(row["elapsed_s"] / whole, 1.0 - row["start"])
+    return rows
 
 
-def _scalars(details: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return those of a check's details that fit a line: figures, words, short lists of them."""
-    made = []
+def _figures(details: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a check's details as small tables: single figures first, then each table of them."""
+    single, tables = [], []
     for name, value in details.items():
-        if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            value = ", ".join(map(str, value))  # noqa: PLW2901 - shown instead of the list
-        if isinstance(value, str | int | float) and value != "":
-            made.append((name.replace("_", " "), value))
-    return made
+        if name in _SHOWN_ELSEWHERE or value in ([], {}, "", None):
+            continue
+        if _flat(value):
+            single.append((name, _on_a_line(value)))
+        elif isinstance(value, dict) and all(_flat(item) for item in value.values()):
+            pairs = [(key, _on_a_line(item)) for key, item in value.items()]
+            tables.append({"title": name, "heads": (), "rows": pairs})
+        else:
+            tables.append(_nested(name, value))
+    first = [{"title": "", "heads": (), "rows": single}] if single else []
+    return first + [table for table in tables if table["rows"]]
+
+
+def _nested(name: str, value: Any) -> dict[str, Any]:
+    """Return a list of objects, or an object of them, as a table; anything deeper has no rows."""
+    keyed = isinstance(value, dict)
+    items = value.items() if keyed else ((None, item) for item in value)
+    listed = [(key, item) for key, item in items if isinstance(item, dict)]
+    heads = list(dict.fromkeys(head for _, item in listed for head in item))
+    rows = [
+        ([key] if keyed else []) + [_on_a_line(item.get(head, "")) for head in heads]
+        for key, item in listed
+    ]
+    return {"title": name, "heads": ["", *heads] if keyed else heads, "rows": rows}
+
+
+def _flat(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(item, str | int | float) for item in value)
+    return value is None or isinstance(value, str | int | float)
+
+
+def _on_a_line(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)

@@ -59,22 +59,30 @@ def place(finding: Mapping[str, Any]) -> str:
     return " · ".join(str(part) for part in (table, finding["column"], key) if part)
 
 
-def examined_rows(document: Mapping[str, Any]) -> int:
-    """Return how many source rows and lines the rows checker proved, over all runs."""
+def examined_rows(document: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many source rows, and lines of the log, the rows checker compared in all."""
     kinds = document["examined"].get("rows", {})
-    return sum(number for kind, number in kinds.items() if kind.split()[-1] in ("rows", "lines"))
+    rows = sum(number for kind, number in kinds.items() if kind.endswith(" rows"))
+    return rows, sum(number for kind, number in kinds.items() if kind.endswith(" lines"))
 
 
-def facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the figures that matter most, as (figure, what it counts), for tiles and lines."""
+def facts(document: Mapping[str, Any], *, apart: bool = True) -> list[tuple[str, str]]:
+    """Return the figures that matter most, as (figure, what it counts), for tiles and lines.
+
+    `apart`: rows and log lines as figures of their own.
+    """
     made = []
     runs, checks = len(document["runs"]), sum(check["runs"] for check in document["checks"])
     if document["kind"] == "gate":
         made.append((f"{runs:,}", "scenario" if runs == 1 else "scenarios"))
     made.append((f"{checks:,}", "check" if checks == 1 else "checks"))
-    if rows := examined_rows(document):
-        proven = all(c["verdict"] == "valid" for c in document["checks"] if c["checker"] == "rows")
-        made.append((f"{rows:,}", "rows proven" if proven else "rows examined"))
+    rows, lines = examined_rows(document)
+    whats = {"rows": rows, "log lines": lines} if apart else {"rows": rows}
+    for what, number in whats.items():
+        if number:
+            made.append((f"{number:,}", f"{what} {_compared(document)}"))
+    if rows and lines and not apart:
+        made[-1] = (f"{rows:,}", f"rows and {lines:,} log lines {_compared(document)}")
     if matrix := document["mutants"]:
         made.append((f"{matrix['caught']}/{matrix['tried']}", "mutants caught"))
     if crashes := document["crash_points"]:
@@ -84,6 +92,11 @@ def facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if alarms := document["false_alarms"]:
         made.append((f"{len(alarms['alarms'])}/{alarms['fixtures']:,}", "false alarms"))
     return made
+
+
+def _compared(document: Mapping[str, Any]) -> str:
+    verdicts = {c["verdict"] for c in document["checks"] if c["checker"] == "rows"}
+    return "proven" if verdicts == {"valid"} else "examined"
 
 
 def vouching_words(document: Mapping[str, Any]) -> str:
@@ -98,7 +111,7 @@ def vouching_words(document: Mapping[str, Any]) -> str:
 
 def summary_line(document: Mapping[str, Any], report: str | None = None) -> str:
     """Return the report in one line, for a terminal; `report` is the page's path to print."""
-    figures = [f"{figure} {label}" for figure, label in facts(document)]
+    figures = [f"{figure} {label}" for figure, label in facts(document, apart=False)]
     errors = _errors(document)
     if errors:
         figures.insert(0, count(len(errors), "error"))
@@ -128,10 +141,11 @@ def headline(document: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _kept(document: Mapping[str, Any]) -> str:
-    rows = examined_rows(document)
+    rows, lines = examined_rows(document)
+    kept = [count(rows, "source row")] * bool(rows) + [count(lines, "log line")] * bool(lines)
     proven = (
-        f"{count(rows, 'source row')} can be rebuilt exactly from the unified database alone."
-        if rows
+        f"{_listed(kept)} can be rebuilt exactly from the unified database alone."
+        if kept
         else "Every checker found what it looked for."
     )
     warnings: int = sum(check["warnings"] for check in document["checks"])

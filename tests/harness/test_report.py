@@ -330,15 +330,16 @@ def test_xml_has_no_control_characters() -> None:
 def test_the_summary_line_tells_all_that_matters() -> None:
     line = words.summary_line(as_document(report_inputs.gate()), "reports/x/report.html")
     assert line == (
-        "valid: 31 scenarios, 186 checks, 7,192 rows proven, 45/45 mutants caught,"
-        " 84/84 crash points converged, 200 generated databases, 0/500 false alarms;"
+        "valid: 31 scenarios, 186 checks, 1,612 rows and 5,580 log lines proven,"
+        " 45/45 mutants caught, 84/84 crash points converged, 200 generated databases,"
+        " 0/500 false alarms;"
         " report: reports/x/report.html (throw-away key: nobody vouches for it)"
     )
 
 
 def test_rows_that_failed_are_examined_and_not_proven() -> None:
     line = words.summary_line(as_document(report_inputs.broken()))
-    assert line.startswith("invalid: 12 errors, 3 checks, 232 rows examined;")
+    assert line.startswith("invalid: 12 errors, 3 checks, 52 rows and 180 log lines examined;")
 
 
 def test_an_unknown_report_says_what_was_blind() -> None:
