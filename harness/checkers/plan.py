@@ -54,7 +54,7 @@ def correspondences(
     problems: list[Finding] = []
     try:
         carried = unified.execute(evidence.mapping.carried or "SELECT 1 WHERE 0").fetchall()
-    except apsw.Error as error:
+    except apsw.SQLError as error:
         cause = f"the mapping's SQL for carried tables fails on the unified database: {error}"
         return found, [Finding(rule=f"{check}/inverse-fails", cause=cause, database="unified")]
     for row in carried:

@@ -17,6 +17,7 @@ from harness.snapshot import Snapshot
 def database(path: Path, sql: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA synchronous = OFF")
     connection.execute(sql)
     connection.close()
     return path
