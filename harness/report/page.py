@@ -23,7 +23,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_A_CHECK = 100
 _SIGNS = {"valid": "✓", "unknown": "?", "invalid": "✗"}
 _PALETTE = 8
-_SHOWN_ELSEWHERE = ("decisions", "residue", "points", "root", "leaves", "dispositions")
+_SHOWN_ELSEWHERE = {
+    "ledger": ("root", "leaves", "dispositions", "tables"),
+    "schema": ("decisions",),
+    "rows": ("residue",),
+    "convergence": ("points",),
+}
 
 
 def render_page(document: Mapping[str, Any]) -> str:
@@ -254,11 +259,12 @@ def _timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _figures(details: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _figures(check: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a check's details as small tables: single figures first, then each table of them."""
     single, tables = [], []
-    for name, value in details.items():
-        if name in _SHOWN_ELSEWHERE or value in ([], {}, "", None):
+    shown = _SHOWN_ELSEWHERE.get(check["checker"], ())
+    for name, value in check["details"].items():
+        if name in shown or value in ([], {}, "", None):
             continue
         if _flat(value):
             single.append((name, _on_a_line(value)))
