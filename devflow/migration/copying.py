@@ -15,7 +15,7 @@ import apsw
 from devflow.migration.database import columns, has_table, quote
 from devflow.migration.tables import PLANNED, TableMap, Target
 
-__all__ = ["CHUNK_ROWS", "copy_chunk", "is_planned_here", "other_columns"]
+__all__ = ["CHUNK_ROWS", "add_other_columns", "copy_chunk", "is_planned_here", "other_columns"]
 
 CHUNK_ROWS = 50_000
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -27,7 +27,11 @@ def is_planned_here(connection: apsw.Connection, table: TableMap) -> bool:
     if not has_table(connection, schema, table.table):
         return False
     present = columns(connection, schema, table.table)
-    return set(table.required) <= set(present) and "rowid" not in {n.lower() for n in present}
+    # `Title` beside a planned `title` would share its residue column: SQLite ignores case.
+    as_planned = {name.lower(): name for name in table.inverse} | {"rowid": ""}
+    return set(table.required) <= set(present) and all(
+        as_planned.get(name.lower(), name) == name for name in present
+    )
 
 
 def other_columns(connection: apsw.Connection, table: TableMap) -> tuple[str, ...]:
@@ -189,8 +193,8 @@ class _Chunk:
         while True:
             self.connection.execute(
                 f"UPDATE placing SET id = id || '~' WHERE settled = 2 AND ({taken} OR EXISTS"
-                " (SELECT 1 FROM placing AS q WHERE q.id = placing.id AND q.settled <> 1"
-                " AND q.source_rowid <> placing.source_rowid))"
+                " (SELECT 1 FROM placing AS q WHERE q.id = placing.id AND (q.settled = 0"
+                " OR q.settled = 2 AND q.source_rowid < placing.source_rowid)))"
             )
             if not self.connection.changes():
                 return
@@ -249,9 +253,7 @@ class _Chunk:
         if not is_planned_here(self.connection, table):
             return
         present = columns(self.connection, schema, table.table)
-        others = other_columns(self.connection, table)
-        for name in others:
-            _add_column(self.connection, table.origin, f"x_{name}")
+        others = add_other_columns(self.connection, table)
         typeless = _typeless(self.connection, schema, table.table)
         kept = {
             name: _differs(f"s.{quote(name)}", expression, signed_zero=name in typeless)
@@ -308,6 +310,14 @@ def _typeless(connection: apsw.Connection, schema: str, table: str) -> set[str]:
         if not any(part in kind for part in ("INT", "CHAR", "CLOB", "TEXT"))
         and (not kind or "BLOB" in kind)
     }
+
+
+def add_other_columns(connection: apsw.Connection, table: TableMap) -> tuple[str, ...]:
+    """Give the origin a place for each column that the plan does not know; return those."""
+    others = other_columns(connection, table)
+    for name in others:
+        _add_column(connection, table.origin, f"x_{name}")
+    return others
 
 
 def _add_column(connection: apsw.Connection, table: str, name: str) -> None:

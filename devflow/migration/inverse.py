@@ -46,6 +46,9 @@ def _nearest(source: str, table: str, *, vector: str, model: str) -> dict[str, s
         "query": f"SELECT o.source_rowid FROM memory_block_embeddings AS e"
         f" JOIN origin_{source}_{table} AS o ON o.{key} = e.seq"
         " WHERE e.model = :model AND e.dimensions = :dimensions"
+        " AND typeof(e.embedding) = 'blob' AND length(e.embedding) = 4 * e.dimensions"
+        " AND e.dimensions > 0"
+        " AND typeof(e.embedding) = 'blob' AND length(e.embedding) = 4 * e.dimensions"
         " ORDER BY vec_distance_cosine(e.embedding, :vector), o.source_rowid LIMIT :k",
     }
 

@@ -17,7 +17,7 @@ import apsw
 
 from devflow.migration.account import decide, script, unplanned_of
 from devflow.migration.carrying import carry_sequence, carry_tables
-from devflow.migration.copying import copy_chunk, is_planned_here, other_columns
+from devflow.migration.copying import add_other_columns, copy_chunk, is_planned_here, other_columns
 from devflow.migration.database import (
     has_table,
     number,
@@ -167,6 +167,7 @@ def _position(
     connection.execute(
         "INSERT INTO migration_steps (step, base) VALUES (?, ?)", (step, json.dumps(bases))
     )
+    add_other_columns(connection, table)  # a table without rows has the columns, too
     return None, bases, {}
 
 

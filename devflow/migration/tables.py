@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 
 __all__ = ["PLANNED", "TableMap", "Target", "planned"]
 
+PLATFORMS = ("claude_code", "openai_codex", "gemini_cli", "cursor", "openrouter")
 PRIORITIES = ("h-", "m-", "l-", "?-")
 STATUSES = ("planning", "active", "blocked", "completed", "archived")
+SESSION_TYPES = ("development", "review", "debugging", "handoff", "planning")
+ENTITY_TYPES = ("person", "technology", "pattern", "antipattern", "rule", "preference")
+VALIDATIONS = ("pending", "confirmed", "rejected")
 BLOCK_TYPES = (
     "architectural",
     "implementation",
@@ -91,6 +95,11 @@ def _between(column: str, low: float, high: float) -> str:
     return f"CASE WHEN {column} BETWEEN {low} AND {high} THEN {column} END"
 
 
+def _filled(columns: str) -> dict[str, str]:
+    """Return expressions for columns that may not be NULL in the unified table."""
+    return {name: f"COALESCE({{{name}}}, '')" for name in columns.split()}
+
+
 def _same_names(
     table: str,
     columns: str,
@@ -138,16 +147,15 @@ _TASKS = (
 )
 _USAGE = "id provider agent_type model duration_ms tokens_in tokens_out cost_usd created_at"
 _USAGE_SPECIAL = {
-    "provider": "COALESCE({provider}, '')",
-    "agent_type": "COALESCE({agent_type}, '')",
+    **_filled("provider agent_type created_at"),
     "duration_ms": "COALESCE({duration_ms}, 0)",
-    "created_at": "COALESCE({created_at}, '')",
 }
 _SESSIONS = "id name context metadata created_at updated_at"
-_SESSIONS_SPECIAL = {
-    "name": "COALESCE({name}, '')",
-    "created_at": "COALESCE({created_at}, '')",
-    "updated_at": "COALESCE({updated_at}, '')",
+_SESSIONS_SPECIAL = _filled("name created_at updated_at")
+_VECTOR_SPECIAL = {
+    "embedding": "COALESCE({embedding}, x'')",
+    "model": "COALESCE({model}, '')",
+    "dimensions": "COALESCE({dimensions}, 0)",
 }
 
 
@@ -162,11 +170,7 @@ def _root() -> tuple[TableMap, ...]:
                 "priority": _listed("{priority}", PRIORITIES, "'?-'"),
                 "status": _listed("{status}", STATUSES, "NULL"),
                 "complexity_score": _between("{complexity_score}", 0.0, 1.0),
-                "primary_platform": _listed(
-                    "{primary_platform}",
-                    ("claude_code", "openai_codex", "gemini_cli", "cursor"),
-                    "NULL",
-                ),
+                "primary_platform": _listed("{primary_platform}", PLATFORMS[:-1], "NULL"),
             },
         ),
         _same_names(
@@ -185,6 +189,7 @@ def _root() -> tuple[TableMap, ...]:
         _same_names(
             "memory_block_embeddings",
             "block_id embedding model dimensions created_at updated_at",
+            special=_VECTOR_SPECIAL,
             target={"identity": None},
         ),
         _same_names(
@@ -195,6 +200,13 @@ def _root() -> tuple[TableMap, ...]:
             " handoff_success user_satisfaction task_progress_delta errors_encountered metadata"
             " updated_at",
             generated=("duration_seconds",),
+            special={
+                "task_id": "COALESCE({task_id}, '')",
+                "platform": _listed("{platform}", PLATFORMS, "'openrouter'"),
+                "session_type": _listed("{session_type}", SESSION_TYPES, "NULL"),
+                "user_satisfaction": _between("{user_satisfaction}", 1, 5),
+                "task_progress_delta": _between("{task_progress_delta}", -1.0, 1.0),
+            },
             extra={"status": "CASE WHEN {end_time} IS NULL THEN 'active' ELSE 'completed' END"},
         ),
         _same_names(
@@ -208,22 +220,34 @@ def _root() -> tuple[TableMap, ...]:
             "id date platform model total_requests total_tokens total_cost_usd input_tokens"
             " output_tokens average_tokens_per_request cost_per_token tasks_completed"
             " cost_per_task created_at",
+            special=_filled("date platform model"),
         ),
         _same_names(
             "knowledge_entities",
             "id entity_type name description confidence_score extraction_source"
             " learned_from_task_id first_seen last_confirmed usage_count validation_status"
             " embedding tags",
+            special={
+                **_filled("name extraction_source"),
+                "entity_type": _listed("{entity_type}", ENTITY_TYPES, "'pattern'"),
+                "confidence_score": _between("{confidence_score}", 0.0, 1.0),
+                "validation_status": _listed("{validation_status}", VALIDATIONS, "NULL"),
+            },
         ),
         _same_names(
             "knowledge_entity_embeddings",
             "entity_id embedding model dimensions created_at updated_at",
+            special=_VECTOR_SPECIAL,
             target={"identity": None},
         ),
         _same_names(
             "entity_relationships",
             "id source_entity_id target_entity_id relationship_type relationship_strength"
             " context_description discovered_at confirmed_count last_confirmed",
+            special={
+                **_filled("source_entity_id target_entity_id relationship_type"),
+                "relationship_strength": _between("{relationship_strength}", 0.0, 1.0),
+            },
         ),
         _same_names(
             "schema_versions",
