@@ -159,7 +159,7 @@ def _extension(
 ) -> dict[str, Any]:
     ledgers = {run["name"]: run["ledger"]["root"] for run in document["runs"] if run["ledger"]}
     copied = (
-        "verdict", "kind", "title", "profile", "candidate", "examined", "git", "versions",
+        "verdict", "kind", "title", "profile", "candidate", "left_out", "examined", "git", "versions",
         "seeds", "started_at", "finished_at", "expires_at", "nonce", "counter",
     )  # fmt: skip
     return {

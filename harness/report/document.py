@@ -38,6 +38,7 @@ def as_document(run: ReportInput) -> dict[str, Any]:
         "title": run.title,
         "profile": run.profile,
         "candidate": run.candidate,
+        "left_out": run.left_out,
         "checks": _checks(run),
         "runs": [_run(section) for section in run.runs],
         "mutants": _mutants(run.mutants),

@@ -44,6 +44,8 @@ def render_markdown(document: Mapping[str, Any]) -> str:
         "",
         f"_{escape_markdown(vouched[:1].upper() + vouched[1:])}._",
         "",
+        *[f"- Left out: {escape_markdown(what)}." for what in document["left_out"]],
+        *([""] if document["left_out"] else []),
         *_checks(document),
         *_findings(document),
         *_extras(document),

@@ -276,7 +276,8 @@ class ReportInput:
     """All that a report says. Times are UTC in ISO 8601 with a `Z`.
 
     `versions` has `harness`, `python`, `sqlite`, `apsw` and more. `report.write` turns this
-    into the files; `harness.attest.attest` signs them.
+    into the files; `harness.attest.attest` signs them. `left_out` says, a line each, what a
+    larger profile would have run too, so that a part is not taken for the whole.
     """
 
     kind: Kind
@@ -290,6 +291,7 @@ class ReportInput:
     git: GitState | None = None
     profile: str | None = None
     candidate: str = ""
+    left_out: tuple[str, ...] = ()
     mutants: MutantMatrix | None = None
     campaigns: tuple[Campaign, ...] = ()
     false_alarms: FalseAlarms | None = None

@@ -264,6 +264,14 @@ def test_a_cut_list_says_that_it_is_cut() -> None:
     assert "The first 20 of 250" in render_markdown(document)
 
 
+def test_what_a_profile_left_out_is_told_wherever_people_look() -> None:
+    run = replace(report_inputs.gate(), left_out=("3 slow scenarios", "900 examples"))
+    document = as_document(run)
+    assert "Left out in the quick profile:" in " ".join(" ".join(page_of(run).text).split())
+    assert "- Left out: 3 slow scenarios." in render_markdown(document)
+    assert document["left_out"] == ["3 slow scenarios", "900 examples"]
+
+
 def test_what_cannot_be_seen_is_written_out() -> None:
     assert visible("a\x00b\u202ec\nd") == "a\\x00b\\u202ec\nd"
     assert visible(7) == 7
