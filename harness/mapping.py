@@ -161,8 +161,11 @@ def _parsed(path: Path, content: bytes) -> Mapping:
     return _Reader(path).mapping(document, digest=digest)
 
 
+_ASCII_LOWER = {n: n + 32 for n in range(ord("A"), ord("Z") + 1)}
+
+
 def _folded(name: str) -> str:
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in name)
+    return name.translate(_ASCII_LOWER)
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import apsw
@@ -63,46 +63,75 @@ class Comparison:
 
 
 def compare(
-    left: Side, right: Side, *, listed_max: int = 25, parallel_rows: int = _PARALLEL_ROWS
+    left: Side,
+    right: Side,
+    *,
+    listed_max: int = 25,
+    parallel_rows: int = _PARALLEL_ROWS,
+    connections: tuple[apsw.Connection, apsw.Connection] | None = None,
 ) -> Comparison:
     """Compare two sides as multisets of typed rows; SideError where a side's SQL fails.
 
     Without a key, and where a key is NULL, rows are matched by content. From `parallel_rows` rows
-    on, the right side is read by a second process.
+    on, the right side is read by a second process. `connections` are used where they are given.
     """
     if left.key != right.key or len(left.expressions) != len(right.expressions):
         raise InvariantError("two sides of a comparison must have the same columns and key")
-    with _speaking_of(right=False):
-        rows = count_rows(left)
-    buckets = 1
-    while buckets < _BUCKETS_MAX and buckets * _ROWS_A_BUCKET < rows:
-        buckets *= 2
-    if rows < parallel_rows:
-        return _compare(left, right, None, buckets=buckets, listed_max=listed_max)
-    with _speaking_of(right=True), Worker(right, buckets=buckets) as worker:
-        return _compare(left, right, worker, buckets=buckets, listed_max=listed_max)
+    with ExitStack() as stack:
+        if connections is None:
+            with _speaking_of(right=False):
+                ours = stack.enter_context(closing(left.connect()))
+            with _speaking_of(right=True):
+                connections = ours, stack.enter_context(closing(right.connect()))
+        with _speaking_of(right=False):
+            rows = count_rows(connections[0], left)
+        buckets = 1
+        while buckets < _BUCKETS_MAX and buckets * _ROWS_A_BUCKET < rows:
+            buckets *= 2
+        reader: _Here | Worker = _Here(connections[1], right, buckets)
+        if rows >= parallel_rows:
+            reader = stack.enter_context(Worker(right, buckets=buckets))
+        return _compare(_Here(connections[0], left, buckets), reader, listed_max=listed_max)
 
 
-def _compare(
-    left: Side, right: Side, worker: Worker | None, *, buckets: int, listed_max: int
-) -> Comparison:
-    if worker:
-        worker.ask_digest()
+@dataclass(slots=True)
+class _Here:
+    """Reads a side in this process, with a worker's manners: ask, then take."""
+
+    connection: apsw.Connection
+    side: Side
+    buckets: int
+    wanted: frozenset[int] = frozenset()
+
+    def ask_digest(self) -> None:
+        pass
+
+    def digest(self) -> Digest:
+        return digest(self.connection, self.side, buckets=self.buckets)
+
+    def ask_rows(self, wanted: frozenset[int]) -> None:
+        self.wanted = wanted
+
+    def rows(self) -> Iterator[bytes]:
+        return encoded_rows(self.connection, self.side, buckets=self.buckets, wanted=self.wanted)
+
+
+def _compare(left: _Here, right: _Here | Worker, *, listed_max: int) -> Comparison:
+    right.ask_digest()
     with _speaking_of(right=False):
-        ours = digest(left, buckets=buckets)
+        ours = left.digest()
     with _speaking_of(right=True):
-        theirs = worker.digest() if worker else digest(right, buckets=buckets)
+        theirs = right.digest()
     result = Comparison(left_rows=ours.rows, right_rows=theirs.rows)
     for wanted in _groups(ours, theirs):
-        if worker:
-            worker.ask_rows(wanted)
         pending: dict[bytes, int] = {}
+        right.ask_rows(wanted)
+        left.ask_rows(wanted)
         with _speaking_of(right=False):
-            _count_in(pending, encoded_rows(left, buckets=buckets, wanted=wanted), 1)
+            _count_in(pending, left.rows(), 1)
         with _speaking_of(right=True):
-            other = encoded_rows(right, buckets=buckets, wanted=wanted)
-            _count_in(pending, worker.rows() if worker else other, -1)
-        result.add(_paired(pending, left.key), listed_max=listed_max)
+            _count_in(pending, right.rows(), -1)
+        result.add(_paired(pending, left.side.key), listed_max=listed_max)
     return result
 
 

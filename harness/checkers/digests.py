@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -67,23 +66,21 @@ class Digest:
     size: int
 
 
-def count_rows(side: Side) -> int:
+def count_rows(connection: apsw.Connection, side: Side) -> int:
     """Count a side's rows. Raises apsw.Error."""
-    with closing(side.connect()) as connection:
-        counted = connection.execute(f"SELECT count(*) FROM {side.source}").fetchall()
+    counted = connection.execute(f"SELECT count(*) FROM {side.source}").fetchall()
     return int(str(counted[0][0]))
 
 
-def digest(side: Side, *, buckets: int) -> Digest:
+def digest(connection: apsw.Connection, side: Side, *, buckets: int) -> Digest:
     """Return the order-free digest of a side; `buckets` is a power of two. Raises apsw.Error."""
-    with closing(side.connect()) as connection:
-        try:
-            fast = connection.execute(raw_select(side.expressions, side.source))
-            return _digest_rows(iter(fast), key=side.key, buckets=buckets)
-        except UnicodeDecodeError:
-            # The slow way gives good text the same encoding, so the other side need not follow.
-            slow = read_rows(connection, side.expressions, side.source)
-            return _digest_rows(slow, key=side.key, buckets=buckets)
+    try:
+        fast = connection.execute(raw_select(side.expressions, side.source))
+        return _digest_rows(iter(fast), key=side.key, buckets=buckets)
+    except UnicodeDecodeError:
+        # The slow way gives good text the same encoding, so the other side need not follow.
+        slow = read_rows(connection, side.expressions, side.source)
+        return _digest_rows(slow, key=side.key, buckets=buckets)
 
 
 def _digest_rows(rows: Iterator[Any], *, key: tuple[int, ...], buckets: int) -> Digest:
@@ -147,7 +144,9 @@ def _place(values: Sequence[Value]) -> int | None:
     return xxhash.xxh3_64_intdigest(marshal.dumps(plain, 2))
 
 
-def encoded_rows(side: Side, *, buckets: int, wanted: frozenset[int]) -> Iterator[bytes]:
+def encoded_rows(
+    connection: apsw.Connection, side: Side, *, buckets: int, wanted: frozenset[int]
+) -> Iterator[bytes]:
     """Yield the encoded rows of the wanted buckets; SQLite asks for the key before the rest."""
     mask = buckets - 1
     hash_bytes = xxhash.xxh3_64_intdigest
@@ -161,20 +160,17 @@ def encoded_rows(side: Side, *, buckets: int, wanted: frozenset[int]) -> Iterato
             return hash_bytes(value) & mask in wanted
         return in_group(value)
 
-    with closing(side.connect()) as connection:
-        ask: Callable[..., bool] = in_group_single if len(side.key) == 1 else in_group
-        connection.create_scalar_function("in_group", ask, len(side.key), deterministic=True)
-        names = [f"c{n}" for n in range(len(side.expressions))]
-        columns = ", ".join(
-            f"{e} AS {name}" for e, name in zip(side.expressions, names, strict=True)
-        )
-        typed = typed_expression if is_utf8(connection) else str
-        keys = ", ".join(typed(names[n]) for n in side.key)
-        source = f"(SELECT {columns} FROM {side.source}) AS s WHERE in_group({keys})"
-        for row in read_rows(connection, names, source):
-            data = encode(row)
-            place = _place([row[n] for n in side.key])
-            if place is None:
-                place = int.from_bytes(xxhash.xxh3_128_digest(data)[8:], "big")
-            if place & mask in wanted:
-                yield data
+    ask: Callable[..., bool] = in_group_single if len(side.key) == 1 else in_group
+    connection.create_scalar_function("in_group", ask, len(side.key), deterministic=True)
+    names = [f"c{n}" for n in range(len(side.expressions))]
+    columns = ", ".join(f"{e} AS {name}" for e, name in zip(side.expressions, names, strict=True))
+    typed = typed_expression if is_utf8(connection) else str
+    keys = ", ".join(typed(names[n]) for n in side.key)
+    source = f"(SELECT {columns} FROM {side.source}) AS s WHERE in_group({keys})"
+    for row in read_rows(connection, names, source):
+        data = encode(row)
+        place = _place([row[n] for n in side.key])
+        if place is None:
+            place = int.from_bytes(xxhash.xxh3_128_digest(data)[8:], "big")
+        if place & mask in wanted:
+            yield data

@@ -82,20 +82,23 @@ def _check_all(evidence: Evidence, unified: apsw.Connection, tally: _Tally) -> N
     plan, problems = correspondences(evidence, unified, check="rows")
     tally.findings += problems
     for source in DATABASES:
-        for table in evidence.before.tables(source):
-            found = plan.pop((source, table.name), None)
-            if found is None:
-                _lost(evidence, source, table, tally)
-            else:
-                _check_table(evidence, table, found, unified, tally)
+        tables = evidence.before.tables(source)
+        if not tables:
+            continue
+        with closing(evidence.before.open(source)) as before:
+            for table in tables:
+                found = plan.pop((source, table.name), None)
+                if found is None:
+                    _lost(before, source, table, tally)
+                else:
+                    _check_table(evidence, table, found, (before, unified), tally)
     for left in plan.values():
         tally.findings += _invented(unified, left)
     _check_log(evidence, unified, tally)
 
 
-def _lost(evidence: Evidence, source: str, table: Table, tally: _Tally) -> None:
-    with closing(evidence.before.open(source)) as connection:
-        counted = connection.execute(f"SELECT count(*) FROM {quote(table.name)}").fetchall()
+def _lost(before: apsw.Connection, source: str, table: Table, tally: _Tally) -> None:
+    counted = before.execute(f"SELECT count(*) FROM {quote(table.name)}").fetchall()
     rows = int(str(counted[0][0]))
     tally.examined[f"{source} rows"] += rows
     tally.findings.append(
@@ -112,7 +115,7 @@ def _check_table(
     evidence: Evidence,
     table: Table,
     found: Correspondence,
-    unified: apsw.Connection,
+    connections: tuple[apsw.Connection, apsw.Connection],
     tally: _Tally,
 ) -> None:
     columns = [c.name for c in table.columns if found.inverse_of(c.name) is not None]
@@ -137,7 +140,7 @@ def _check_table(
         key=key,
     )
     try:
-        comparison = compare(left, right, listed_max=FINDINGS_MAX)
+        comparison = compare(left, right, listed_max=FINDINGS_MAX, connections=connections)
     except SideError as error:
         if not error.right:
             raise
@@ -148,7 +151,7 @@ def _check_table(
     tally.examined[f"{found.source} rows"] += comparison.left_rows
     tally.tables.append(_figures(found, comparison))
     if isinstance(found.mapped, TableMapping):
-        _add_residue(unified, found.mapped, table, tally)
+        _add_residue(connections[1], found.mapped, table, tally)
 
 
 def _figures(found: Correspondence, comparison: Comparison) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any
@@ -106,13 +107,15 @@ def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
 def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     told = request["side"]
     side = Side(**{**told, "expressions": tuple(told["expressions"]), "key": tuple(told["key"])})
+    buckets = request["buckets"]
     try:
-        if request["wanted"] is None:
-            result = digest(side, buckets=request["buckets"])
-            return {"rows": result.rows, "bytes": result.size}, result.sums.tobytes()
-        wanted = frozenset(request["wanted"])
-        rows = encoded_rows(side, buckets=request["buckets"], wanted=wanted)
-        return {}, b"".join(_LENGTH.pack(len(row)) + row for row in rows)
+        with closing(side.connect()) as connection:
+            if request["wanted"] is None:
+                result = digest(connection, side, buckets=buckets)
+                return {"rows": result.rows, "bytes": result.size}, result.sums.tobytes()
+            wanted = frozenset(request["wanted"])
+            rows = encoded_rows(connection, side, buckets=buckets, wanted=wanted)
+            return {}, b"".join(_LENGTH.pack(len(row)) + row for row in rows)
     except apsw.Error as error:
         return {"error": str(error)}, b""
 
