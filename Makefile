@@ -1,0 +1,56 @@
+# Needs Python 3.11 or later, make and git; every other tool is put into .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROFILE ?= quick
+WORKERS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup gate scenario test check format bench clean
+.DEFAULT_GOAL := help
+
+help: ## say what can be made
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):[^#]*## /\1|/' \
+		| while IFS='|' read -r target words; do printf '  make %-9s %s\n' "$$target" "$$words"; done
+
+setup: $(READY) ## make .venv with everything that is locked
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or later is needed: make PYTHON=/path/of/it'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'setting up $(VENV)'
+	@$(BIN)/python -m pip install --quiet --no-input --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-input --no-build-isolation --no-deps -e .
+	@touch $@
+
+gate: $(READY) ## run all scenarios, generated databases and mutants; sign one report (PROFILE=full)
+	@$(BIN)/harness gate --profile $(PROFILE) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+
+scenario: $(READY) ## play one scenario: NAME=its-name or FILE=its-file, SEED=number
+	@test -n '$(NAME)$(FILE)' || { echo 'say which: make scenario NAME=… (or FILE=…)'; \
+		ls scenarios/*.yaml | sed -E 's,.*/(.*)\.yaml,  \1,'; exit 2; }
+	@$(BIN)/harness scenario $(or $(FILE),$(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
+
+test: $(READY) ## run the tests, scenarios among them, and print the coverage
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest --cov --cov-report=term -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: $(READY) ## lint, formatting, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## write the formatting that check wants
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## measure on a million rows: the comparison and the migration
+	@$(BIN)/python -m bench $(ARGS)
+
+clean: ## remove what was made, but not .venv
+	@find reports -mindepth 1 -maxdepth 1 ! -name README.md ! -name sample -exec rm -rf {} +
+	@rm -rf .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

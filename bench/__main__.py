@@ -1,0 +1,114 @@
+"""`make bench`: measure on a million rows, print ratios from this one run, keep them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from bench.outcome import lines
+from bench.planted import PLANTED
+
+_TIMES = 3
+_SMALL_SHARE = 0.1
+_DEADLINE_S = 240.0
+_ROOT = Path(__file__).resolve().parent.parent
+
+Told = dict[str, Any]
+
+
+def step(name: str, *arguments: object) -> Told | None:
+    """Run one step as a process; None where it did not end in time."""
+    command = [sys.executable, "-m", "bench.steps", name, *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command, cwd=_ROOT, capture_output=True, text=True, timeout=_DEADLINE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode:
+        raise SystemExit(f"bench: {name} failed: {done.stderr.strip()[-2000:]}")
+    told: Told = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def repeated(name: str, *arguments: object, times: int) -> Told | None:
+    """Run a step several times; return the one of median duration, of all the highest memory."""
+    runs = [run for run in (step(name, *arguments) for _ in range(times)) if run is not None]
+    if not runs:
+        return None
+    middle = statistics.median_low([run["seconds"] for run in runs])
+    chosen = next(run for run in runs if run["seconds"] == middle)
+    return {**chosen, "peak_mib": max(run["peak_mib"] for run in runs)}
+
+
+def measure(work: Path, *, scale: float, seed: int, times: int, full: bool) -> Told:
+    """Build, migrate, spoil and compare at one scale; `full` asks for the ratios too."""
+    before, tree = work / "before", work / "tree"
+    measured: Told = {"scale": scale, "build": step("build", before, scale, seed)}
+    say(f"built {scale * 1_000_000:,.0f} legacy rows")
+    shutil.copytree(before, tree)
+    measured["migrate"] = step("migrate", tree)
+    if measured["migrate"] is None:
+        say(f"the migration did not end within {_DEADLINE_S:.0f} s: nothing to compare")
+        return measured
+    say(f"migrated in {measured['migrate']['seconds']:.1f} s")
+    legacy, unified = before / "data" / "devflow.sqlite", tree / "devflow.sqlite"
+    spoiled = work / "spoiled.sqlite"
+    shutil.copyfile(legacy, spoiled)
+    step("plant", unified, spoiled)
+    measured["check"] = repeated("check", before, unified, times=times)
+    say("compared through the mapping")
+    if full:
+        measured["scan"] = repeated("scan", legacy, unified, times=times)
+        if shutil.which("sqldiff"):
+            measured["sqldiff"] = repeated("sqldiff", legacy, spoiled, times=times)
+        measured["copy"] = repeated("copy", legacy, work / "copy.sqlite", times=times)
+        say("scanned, compared by sqldiff and copied bare")
+    return measured
+
+
+def say(text: str) -> None:
+    """Tell on stderr how far it is."""
+    sys.stderr.write(f"bench: {text}\n")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--scale", type=float, default=1.0, help="1 is a million legacy rows")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--times", type=int, default=_TIMES, help="of which the median counts")
+    parser.add_argument("--out", type=Path, default=_ROOT / "reports" / "bench.json")
+    given = parser.parse_args()
+    result: Told = {
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
+        "sqlite": apsw.sqlite_lib_version(),
+        "seed": given.seed,
+        "planted": PLANTED,
+        "fidelity": step("fidelity"),
+    }
+    for name, scale in (("small", given.scale * _SMALL_SHARE), ("large", given.scale)):
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            result[name] = measure(
+                Path(folder), scale=scale, seed=given.seed, times=given.times, full=name == "large"
+            )
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for line in lines(result):
+        print(line)  # noqa: T201 - what the command is for
+    print(f"as JSON: {given.out}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
