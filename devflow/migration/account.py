@@ -9,6 +9,7 @@ from importlib.resources import files
 import apsw
 
 from devflow.migration.carrying import Unplanned, create_dependants, unplanned
+from devflow.migration.database import objects as objects_of
 from devflow.migration.decisions import DECIDED, Decision
 from devflow.migration.tables import planned
 from devflow.migration.tree import SOURCES
@@ -53,7 +54,7 @@ def decide(connection: apsw.Connection) -> dict[str, int]:
         objects = unplanned_of(connection, source)
         reasons = create_dependants(connection, objects)
         carried = {(item.kind, item.name): item for item in objects}
-        for kind, name in _objects(connection, source):
+        for kind, name, _, _ in sorted(objects_of(connection, f"src_{source}")):
             decision = _decision(connection, source, kind, name, carried, reasons)
             connection.execute(
                 "INSERT INTO schema_decisions VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -69,19 +70,6 @@ def decide(connection: apsw.Connection) -> dict[str, int]:
             )
             counts[decision.decision] = counts.get(decision.decision, 0) + 1
     return counts
-
-
-def _objects(connection: apsw.Connection, source: str) -> list[tuple[str, str]]:
-    rows = connection.execute(
-        "WITH l AS MATERIALIZED (SELECT name, type FROM pragma_table_list WHERE schema = ?)"
-        " SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name"
-        f" FROM src_{source}.sqlite_master AS m LEFT JOIN l"
-        " ON l.name = m.name AND m.type = 'table'"
-        " WHERE m.sql IS NOT NULL AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        " AND COALESCE(l.type, '') <> 'shadow' ORDER BY 1, 2",
-        (f"src_{source}",),
-    )
-    return [(str(kind), str(name)) for kind, name in rows]
 
 
 def _decision(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import apsw
 
 from devflow.migration.copying import is_planned_here
-from devflow.migration.database import columns, quote, rowid_name
+from devflow.migration.database import columns, objects, quote, rowid_name, shadows_of
 from devflow.migration.tables import planned
 
 __all__ = ["Unplanned", "carry_tables", "create_dependants", "free_name", "unplanned"]
@@ -62,22 +62,13 @@ def unplanned(
     unified database, to which the new ones are added.
     """
     schema = f"src_{source}"
-    rows = connection.execute(
-        "WITH l AS MATERIALIZED (SELECT name, type FROM pragma_table_list WHERE schema = ?)"
-        " SELECT CASE WHEN l.type = 'virtual' THEN 'virtual table' ELSE m.type END, m.name,"
-        f" m.tbl_name, m.sql FROM {schema}.sqlite_master AS m LEFT JOIN l"
-        " ON l.name = m.name AND m.type = 'table'"
-        " WHERE m.sql IS NOT NULL AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        " AND COALESCE(l.type, '') <> 'shadow' ORDER BY m.rowid",
-        (schema,),
-    ).fetchall()
     found: list[tuple[str, str, str, str]] = []
-    for kind, name, table, sql in rows:
-        plan = planned(source, str(name)) if kind == "table" else None
+    for kind, name, table, sql in objects(connection, schema):
+        plan = planned(source, name) if kind == "table" else None
         if plan and is_planned_here(connection, plan):
             continue
         if kind == "table" or (kind, name) not in known:
-            found.append((str(kind), str(name), str(table), str(sql)))
+            found.append((kind, name, table, sql))
     found.sort(key=lambda row: ("table", "virtual table").index(row[0]) if "table" in row[0] else 2)
     names = {name: free_name(name, source=source, taken=taken) for _, name, _, _ in found}
     moved = {name: new for name, new in names.items() if name != new}
@@ -213,15 +204,10 @@ def carry_sequence(
 def _copy_shadows(connection: apsw.Connection, source: str, item: Unplanned) -> None:
     """Fill a virtual table by its shadow tables, so that even a contentless index comes along."""
     schema, prefix = f"src_{source}", item.name + "_"
-    shadows = connection.execute(
-        "SELECT name FROM pragma_table_list WHERE schema = ? AND type = 'shadow'"
-        " AND substr(name, 1, ?) = ?",
-        (schema, len(prefix), prefix),
-    ).fetchall()
-    for (name,) in shadows:
-        new = quote(item.unified_name + "_" + str(name)[len(prefix) :])
+    for name in shadows_of(connection, schema, item.name):
+        new = quote(item.unified_name + "_" + name[len(prefix) :])
         connection.execute(f"DELETE FROM main.{new}")
-        connection.execute(f"INSERT INTO main.{new} SELECT * FROM {schema}.{quote(str(name))}")
+        connection.execute(f"INSERT INTO main.{new} SELECT * FROM {schema}.{quote(name)}")
 
 
 def create_dependants(

@@ -20,11 +20,13 @@ __all__ = [
     "copy_database",
     "has_table",
     "number",
+    "objects",
     "open_source",
     "open_writable",
     "quote",
     "remove",
     "rowid_name",
+    "shadows_of",
     "statements",
     "sync_directory",
     "transaction",
@@ -134,6 +136,37 @@ def has_table(connection: apsw.Connection, schema: str, table: str) -> bool:
     except apsw.SQLError:
         return False
     return True
+
+
+def objects(connection: apsw.Connection, schema: str) -> list[tuple[str, str, str, str]]:
+    """Return (kind, name, table, sql) of all that somebody created in the attached `schema`.
+
+    The file is asked by itself: beside another schema with a table of the same name, SQLite takes
+    a virtual table's shadows for ordinary tables.
+    """
+    path = connection.db_filename(schema)
+    if not path:
+        return []
+    with closing(open_source(Path(path), immutable=True)) as alone:
+        kinds = {str(row[1]): str(row[2]) for row in alone.execute("PRAGMA main.table_list")}
+        rows = alone.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+            " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+        ).fetchall()
+    found: list[tuple[str, str, str, str]] = []
+    for kind, name, table, sql in rows:
+        what = kinds.get(str(name)) if kind == "table" else None
+        if what != "shadow":
+            shown = "virtual table" if what == "virtual" else str(kind)
+            found.append((shown, str(name), str(table), str(sql)))
+    return found
+
+
+def shadows_of(connection: apsw.Connection, schema: str, virtual: str) -> list[str]:
+    """Return the tables in which the virtual table `virtual` of `schema` keeps what it holds."""
+    with closing(open_source(Path(connection.db_filename(schema)), immutable=True)) as alone:
+        kinds = [(str(row[1]), row[2]) for row in alone.execute("PRAGMA main.table_list")]
+    return [name for name, kind in kinds if kind == "shadow" and name.rpartition("_")[0] == virtual]
 
 
 def rowid_name(names: Iterator[str] | dict[str, bool]) -> str:
