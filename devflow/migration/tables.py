@@ -214,6 +214,12 @@ def _root() -> tuple[TableMap, ...]:
             "id platform capability_domain task_type success_rate average_duration_seconds"
             " average_token_usage average_cost_usd user_satisfaction_avg total_tasks"
             " measurement_period_start measurement_period_end confidence_score last_updated",
+            special={
+                **_filled("platform capability_domain task_type"),
+                "success_rate": _between("{success_rate}", 0.0, 1.0),
+                "user_satisfaction_avg": _between("{user_satisfaction_avg}", 1.0, 5.0),
+                "confidence_score": _between("{confidence_score}", 0.0, 1.0),
+            },
         ),
         _same_names(
             "cost_analytics",
