@@ -1,0 +1,554 @@
+"""Planned tables: forward into the unified shape, and back to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+from devflow_tree import (
+    DATABASES,
+    LegacyTree,
+    RawText,
+    assert_all_kept,
+    assert_kept,
+    opened,
+    quoted,
+    values,
+)
+
+from devflow.migration import copying
+from devflow.migration.tables import PLANNED
+
+ODD = (
+    None,
+    "",
+    "plain",
+    "nul\0inside",
+    RawText(b"not \xff utf-8"),
+    RawText(b"nul\0and \xff"),
+    "007",
+    "1e3",
+    "12345678901234567890",
+    "  blanks ",
+    b"",
+    b"\x00\xff blob",
+    0,
+    -(2**63),
+    2**63 - 1,
+    1.0,
+    -0.0,
+    0.1,
+    float("inf"),
+    "2025-09-13T21:42:07.223Z",
+    "😀 é e\u0301",
+)
+_NOT_FOUND = {  # planned tables that the schemas as found do not have, from newer copies
+    ("root", "synthetic_usage"),
+    ("root", "sessions"),
+    ("legacy", "vector_memories"),
+}
+
+
+def _fill_with_odd_values(tree: LegacyTree, source: str, table: str) -> None:
+    """Add for each column and odd value a row that has it there, where the schema lets it in."""
+    with opened(tree.path(source)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON; BEGIN")
+        described = connection.execute(
+            "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden = 0", (table,)
+        ).fetchall()
+        number = 0
+        for column, _ in described:
+            for odd in ODD:
+                number += 1
+                row = {
+                    str(name): f"{name}-{number}" if "TEXT" in str(kind) else number
+                    for name, kind in described
+                }
+                _insert(connection, table, {**row, str(column): odd})
+        connection.execute("COMMIT")
+
+
+def _insert(connection: apsw.Connection, table: str, row: dict[str, object]) -> None:
+    marks = ", ".join("CAST(? AS TEXT)" if isinstance(v, RawText) else "?" for v in row.values())
+    columns = ", ".join(quoted(name) for name in row)
+    try:
+        connection.execute(
+            f"INSERT INTO {quoted(table)} ({columns}) VALUES ({marks})", tuple(row.values())
+        )
+    except (apsw.ConstraintError, apsw.MismatchError):
+        return  # NOT NULL, UNIQUE and rowids hold in the legacy databases too
+
+
+def _add_tables_of_newer_copies(tree: LegacyTree) -> None:
+    for target, source, table in (
+        ("root", "legacy", "synthetic_usage"),
+        ("root", "legacy", "sessions"),
+        ("legacy", "vector", "vector_memories"),
+    ):
+        query = "SELECT sql FROM sqlite_master WHERE name = ?"
+        tree.run(target, str(values(tree.path(source), query, (table,))[0][0]))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[LegacyTree, LegacyTree]:
+    """A tree full of odd values, before and after its migration."""
+    directory = tmp_path_factory.mktemp("odd")
+    before = LegacyTree.make(directory / "before")
+    _add_tables_of_newer_copies(before)
+    for table in PLANNED:
+        _fill_with_odd_values(before, table.source, table.table)
+    after = before.copy(directory / "after")
+    after.apply()
+    return before, after
+
+
+@pytest.mark.parametrize("name", [table.name for table in PLANNED])
+def test_every_odd_value_comes_back_with_its_type(
+    odd: tuple[LegacyTree, LegacyTree], name: str
+) -> None:
+    before, after = odd
+    source, table = name.split(".")
+    count = values(before.path(source), f"SELECT count(*) FROM {table}")[0][0]
+    assert isinstance(count, int)
+    assert count > 20
+    assert_kept(before, after.root, source, table)
+
+
+def test_odd_values_come_back_from_a_rollback_too(
+    odd: tuple[LegacyTree, LegacyTree], tmp_path: Path
+) -> None:
+    before, after = odd
+    again = after.copy(tmp_path / "again")
+    again.rollback()
+    assert again.state == before.state
+
+
+def test_the_unified_values_keep_their_checks(odd: tuple[LegacyTree, LegacyTree]) -> None:
+    _, after = odd
+    with opened(after.root) as connection:
+        found = connection.execute("PRAGMA integrity_check").fetchall()
+    assert found == [("ok",)]
+
+
+# Identifiers --------------------------------------------------------------------------------
+
+
+def test_a_row_without_an_id_gets_one_and_keeps_its_null(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.run("legacy", "INSERT INTO task_contexts (id, title) VALUES (NULL, 'a'), (NULL, 'b')")
+    tree.insert("root", "task_contexts", id=None, title="c")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT id FROM task_contexts WHERE title IN ('a', 'b', 'c')")
+    assert len(set(found)) == 3
+    assert (None,) not in found
+    assert values(tree.root, "SELECT DISTINCT rule FROM origin_legacy_task_contexts") == [
+        ("keyed",)
+    ]
+
+
+def test_an_id_that_another_thing_has_is_renamed_and_nothing_overwritten(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    tree.insert("root", "task_contexts", id="t1", title="root's")
+    tree.insert("root", "task_contexts", id="legacy:t1", title="sits on the first other name")
+    tree.insert("legacy", "task_contexts", id="t1", title="legacy's")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = dict(values(tree.root, "SELECT title, id FROM task_contexts"))
+    assert found == {
+        "root's": "t1",
+        "sits on the first other name": "legacy:t1",
+        "legacy's": "legacy:t1~",
+    }
+    assert values(tree.root, "SELECT rule FROM origin_legacy_task_contexts") == [("renamed",)]
+
+
+def test_new_names_do_not_collide_among_themselves(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.insert("root", "task_contexts", id="t1", title="root's")
+    for identifier in ("t1", "legacy:t1", "legacy:t1~", "legacy:task_contexts:9", None):
+        tree.insert("legacy", "task_contexts", id=identifier, title=f"legacy's {identifier}")
+    tree.run("legacy", "UPDATE task_contexts SET rowid = 9 WHERE id IS NULL")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT count(DISTINCT id) FROM task_contexts") == [(6,)]
+
+
+def test_ids_that_differ_in_type_only_both_stay(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.run(
+        "legacy",
+        "DROP TABLE sessions; CREATE TABLE sessions (id PRIMARY KEY, name, context, metadata,"
+        " created_at, updated_at);"
+        "INSERT INTO sessions (id, name) VALUES (1, 'i'), ('1', 't'), (x'31', 'b'), (1.5, 'r'),"
+        " ('a', 'l'), ('A', 'u'), ('a ', 's')",
+    )
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT count(*) FROM sessions") == [(7,)]
+
+
+def test_the_same_task_in_two_databases_becomes_one_row(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.insert("root", "task_contexts", id="t1", title="one", description="d", status="active")
+    tree.insert("legacy", "task_contexts", id="t1", title="one", description="d", status="pending")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT id, status FROM task_contexts") == [("t1", "active")]
+    assert values(tree.root, "SELECT rule FROM origin_legacy_task_contexts") == [("merged",)]
+
+
+def test_equal_usage_and_sessions_in_two_databases_become_one_row_unless_they_differ(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    _add_tables_of_newer_copies(tree)
+    session = {"name": "n", "created_at": "c", "updated_at": "u"}
+    for source in ("root", "legacy"):
+        tree.insert(source, "sessions", id="same", **session)
+        tree.insert(source, "sessions", id="other", context=source, **session)
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT id FROM sessions ORDER BY id")
+    assert found == [("legacy:other",), ("other",), ("same",)]
+
+
+def test_the_same_text_as_a_memory_and_as_a_block_becomes_one_block(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    block = {"id": "m1", "content": "text", "type": "note"}
+    vector = {"embedding_vector": b"\0\0\x80?", "dimensions": 1, "model_id": "m"}
+    tree.insert("legacy", "memory_blocks", timestamp="t", **block)
+    tree.insert("vector", "vector_memories", created_at="t2", **block, **vector)
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT id FROM memory_blocks") == [("m1",)]
+    assert values(tree.root, "SELECT block_id FROM memory_block_embeddings") == [("m1",)]
+
+
+# Earlier attempts ---------------------------------------------------------------------------------
+
+
+def _earlier(tree: LegacyTree, identifier: str, original: str, **changes: object) -> None:
+    """Add to root what an earlier attempt made of a legacy block."""
+    row: dict[str, object] = {
+        "task_id": "imported",
+        "session_id": "s",
+        "block_type": "context",
+        "label": "Migrated block",
+        "content": f"text of {original}",
+        "metadata": f'{{"source":"migration","original_id":"{original}"}}',
+        "created_at": "2025-09-18 00:00:00",
+    }
+    tree.insert("root", "memory_blocks", id=identifier, **{**row, **changes})
+
+
+def _block(tree: LegacyTree, identifier: str | None, **changes: object) -> None:
+    row: dict[str, object] = {
+        "content": f"text of {identifier}",
+        "type": "decision",
+        "timestamp": "2025-09-13T21:42:07.223Z",
+        "embedding": b"\1\2\3\4",
+    }
+    tree.insert("legacy", "memory_blocks", id=identifier, **{**row, **changes})
+
+
+def test_an_earlier_attempts_block_is_recognised_and_repaired(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    _earlier(tree, "new-1", "m1")
+    _earlier(tree, "new-2", "m2", block_type="implementation", embedding=b"kept")
+    _block(tree, "m1")
+    _block(tree, "m2", embedding=None, type="note")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(
+        tree.root, "SELECT id, block_type, label, created_at, embedding FROM memory_blocks"
+    )
+    stamp = "2025-09-13T21:42:07.223Z"
+    assert found == [
+        ("new-1", "decision", "decision", stamp, b"\1\2\3\4"),
+        ("new-2", "context", "note", stamp, b"kept"),
+    ]
+    rules = values(tree.root, "SELECT rule FROM origin_legacy_memory_blocks")
+    assert rules == [("earlier-attempt",)] * 2
+
+
+def test_an_embedding_of_an_earlier_attempts_block_hangs_from_that_block(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    _earlier(tree, "new-1", "m1")
+    _block(tree, "m1")
+    tree.insert(
+        "legacy", "memory_block_embeddings", id="e1", memory_block_id="m1", model_id="m",
+        embedding_vector=b"\0\0\x80?", dimensions=1,
+    )  # fmt: skip
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT block_id FROM memory_block_embeddings") == [("new-1",)]
+
+
+def test_a_block_that_was_edited_since_the_earlier_attempt_stays_beside_the_legacy_one(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    _earlier(tree, "new-1", "m1", content="edited since")
+    _block(tree, "m1")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT id, content FROM memory_blocks ORDER BY 1")
+    assert found == [("m1", "text of m1"), ("new-1", "edited since")]
+
+
+def test_what_an_earlier_attempt_brought_twice_is_recognised_once(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    _earlier(tree, "new-1", "m1")
+    _earlier(tree, "new-2", "m1")
+    _block(tree, "m1")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT count(*) FROM memory_blocks") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "{not json",
+        "[]",
+        '{"source":"migration"}',
+        '{"source":"migration","original_id":7}',
+        '{"source":"another","original_id":"m1"}',
+        '{"source":["migration"],"original_id":"m1"}',
+        b'{"source":"migration","original_id":"m1"}',
+        RawText(b'{"source":"migration","original_id":"m1\xff"}'),
+        7,
+        None,
+    ],
+)
+def test_other_metadata_is_no_earlier_attempt(
+    tree: LegacyTree, tmp_path: Path, metadata: object
+) -> None:
+    _earlier(tree, "new-1", "m1", metadata=metadata)
+    _block(tree, "m1")
+    before = tree.copy(tmp_path / "before")
+    tree.apply("shadow")
+    shadow = tree.directory / ".devflow-migration" / "unified.sqlite"
+    assert_all_kept(before, shadow)
+    assert values(shadow, "SELECT count(*) FROM memory_blocks") == [(2,)]
+
+
+# Embeddings -----------------------------------------------------------------------------
+
+
+def _embedding(tree: LegacyTree, identifier: str | None, block: object, **changes: object) -> None:
+    row: dict[str, object] = {"model_id": "m", "embedding_vector": b"\0\0\x80?", "dimensions": 1}
+    tree.insert(
+        "legacy", "memory_block_embeddings", id=identifier, memory_block_id=block,
+        **{**row, **changes},
+    )  # fmt: skip
+
+
+def test_several_embeddings_of_a_block_all_stay(tree: LegacyTree, tmp_path: Path) -> None:
+    _block(tree, "m1")
+    for model in ("one", "two", "three"):
+        _embedding(tree, None, "m1", model_id=model)
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT block_id, model FROM memory_block_embeddings ORDER BY 2")
+    assert found == [("m1", "one"), ("m1", "three"), ("m1", "two")]
+
+
+def test_equal_embeddings_of_one_database_stay_several(tree: LegacyTree, tmp_path: Path) -> None:
+    _block(tree, "m1")
+    for _ in range(3):
+        _embedding(tree, None, "m1")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT count(*) FROM memory_block_embeddings") == [(3,)]
+
+
+def test_an_embedding_that_root_has_already_is_merged(tree: LegacyTree, tmp_path: Path) -> None:
+    _block(tree, "m1")
+    _embedding(tree, "e1", "m1")
+    _embedding(tree, "e2", "m1", embedding_vector=b"\0\0\x80@")
+    tree.insert(
+        "root", "memory_block_embeddings", block_id="m1", embedding=b"\0\0\x80?", model="m",
+        dimensions=1,
+    )  # fmt: skip
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT count(*) FROM memory_block_embeddings") == [(2,)]
+    found = values(tree.root, "SELECT rule FROM origin_legacy_memory_block_embeddings ORDER BY 1")
+    assert found == [("kept",), ("merged",)]
+
+
+def test_embeddings_follow_a_block_that_was_renamed(tree: LegacyTree, tmp_path: Path) -> None:
+    _earlier(tree, "m1", "nothing", content="another thing")
+    _block(tree, "m1")
+    _embedding(tree, "e1", "m1")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(
+        tree.root,
+        "SELECT b.content FROM memory_block_embeddings AS e JOIN memory_blocks AS b"
+        " ON b.id = e.block_id",
+    )
+    assert found == [("text of m1",)]
+
+
+def test_references_to_nothing_stay_as_they_are(tree: LegacyTree, tmp_path: Path) -> None:
+    _embedding(tree, "e1", "no such block")
+    _embedding(tree, "e2", None)
+    _embedding(tree, "e3", b"blob")
+    tree.insert("root", "coordination_sessions", id="c1", task_id="no such", platform="cursor")
+    tree.insert("root", "task_contexts", id="t1", title="a", parent_task_id="t2")
+    tree.insert("root", "task_contexts", id="t2", title="b", parent_task_id="t1")
+    tree.insert("root", "session_audit_log", id=40, session_id="no such")
+    before = tree.copy(tmp_path / "before")
+    events = tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT block_id FROM memory_block_embeddings ORDER BY id")
+    assert found == [("no such block",), (None,), (b"blob",)]
+    integrity = next(e for e in events if e.get("step") == "validate.integrity")
+    assert integrity["event"] == "step_started"
+    dangling = next(
+        e["counts"] for e in events if e.get("step") == "validate.integrity" and "counts" in e
+    )
+    assert dangling == {"full-text indexes": 3, "dangling references": 4}
+
+
+# Shapes ---------------------------------------------------------------------------------
+
+
+def test_an_old_copy_with_three_tables_migrates(tmp_path: Path) -> None:
+    tree = LegacyTree.make(tmp_path / "devflow", without=["legacy"])
+    tree.run(
+        "legacy",
+        "CREATE TABLE task_contexts (id TEXT PRIMARY KEY, title TEXT NOT NULL);"
+        "CREATE TABLE memory_blocks (id TEXT PRIMARY KEY, content TEXT NOT NULL, type TEXT);"
+        "CREATE TABLE memory_block_embeddings (id TEXT, memory_block_id TEXT,"
+        " embedding_vector BLOB);"
+        "INSERT INTO task_contexts VALUES ('t', 'title');"
+        "INSERT INTO memory_blocks VALUES ('m', 'text', NULL);"
+        "INSERT INTO memory_block_embeddings VALUES (NULL, 'm', x'00')",
+    )
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert assert_all_kept(before, tree.root) == 3
+    tree.rollback()
+    assert tree.state == before.state
+
+
+def test_columns_that_nobody_planned_for_come_along(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.run(
+        "legacy",
+        """ALTER TABLE task_contexts ADD COLUMN "od""d name";
+        ALTER TABLE task_contexts ADD COLUMN seq INTEGER;
+        ALTER TABLE task_contexts ADD COLUMN rule TEXT;
+        ALTER TABLE task_contexts ADD COLUMN twice GENERATED ALWAYS AS (seq * 2) VIRTUAL;
+        INSERT INTO task_contexts (id, title, "od""d name", seq, rule)
+        VALUES ('t', 'x', -0.0, 7, x'00')""",
+    )
+    tree.run(
+        "root",
+        "ALTER TABLE task_contexts ADD COLUMN origin TEXT;"
+        "INSERT INTO task_contexts (id, title, origin) VALUES ('r', 'y', NULL)",
+    )
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT name FROM schema_decisions WHERE type = 'column' ORDER BY 1")
+    assert [name for (name,) in found] == [
+        'task_contexts.od"d name',
+        "task_contexts.origin",
+        "task_contexts.rule",
+        "task_contexts.seq",
+        "task_contexts.twice",
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE task_contexts (id TEXT PRIMARY KEY, title TEXT) WITHOUT ROWID",
+        "CREATE TABLE task_contexts (id TEXT PRIMARY KEY, title TEXT, rowid TEXT)",
+        "CREATE TABLE task_contexts (ID TEXT PRIMARY KEY, TITLE TEXT)",
+        "CREATE TABLE Task_Contexts (id TEXT PRIMARY KEY, title TEXT)",
+        "CREATE TABLE task_contexts (name TEXT, title TEXT)",
+        "CREATE TABLE task_contexts (id TEXT PRIMARY KEY, title TEXT, DESCRIPTION TEXT)",
+        "CREATE TABLE task_contexts (id INTEGER PRIMARY KEY, title TEXT)",
+        "CREATE TABLE task_contexts (id TEXT PRIMARY KEY, title TEXT) STRICT",
+    ],
+)
+@pytest.mark.parametrize("source", ["root", "legacy"])
+def test_a_planned_name_in_another_shape_keeps_its_rows(
+    tmp_path: Path, source: str, statement: str
+) -> None:
+    tree = LegacyTree.make(tmp_path / "devflow", without=[source])
+    tree.run(source, statement)
+    columns = [row[0] for row in values(tree.path(source), "PRAGMA table_xinfo(task_contexts)")]
+    tree.run(source, f"INSERT INTO task_contexts VALUES ({', '.join(str(n + 1) for n in columns)})")
+    before = tree.copy(tmp_path / "before")
+    tree.apply("validate")
+    assert assert_all_kept(before, tree.root) == 1
+    tree.rollback()
+    assert tree.state == before.state
+
+
+def test_rowids_of_either_sign_are_all_copied(tree: LegacyTree, tmp_path: Path) -> None:
+    for rowid in (-(2**63), -5, 0, 1, 2**63 - 1):
+        tree.run(
+            "legacy",
+            "INSERT INTO task_contexts (rowid, id, title) VALUES (?, ?, 'x')",
+            (rowid, f"t{rowid}"),
+        )
+        tree.insert("root", "session_audit_log", id=rowid, session_id="s")
+    before = tree.copy(tmp_path / "before")
+    tree.apply("shadow")
+    assert assert_all_kept(before, tree.directory / ".devflow-migration/unified.sqlite") == 10
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_chunks_give_the_same_rows_as_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    tree = LegacyTree.make(tmp_path / "devflow")
+    for number in range(6):
+        _block(tree, f"m{number}")
+        _block(tree, None, content=f"nameless {number}")
+        _embedding(tree, None, f"m{number % 2}")
+        tree.insert("legacy", "task_contexts", id=f"t{number}", title="legacy")
+        tree.insert("root", "task_contexts", id=f"t{number}", title=("root", "legacy")[number % 2])
+        if number % 3 == 0:
+            _earlier(tree, f"new-{number}", f"m{number}")
+    before = tree.copy(tmp_path / "before")
+    whole = tree.copy(tmp_path / "whole")
+    whole.apply("shadow")
+    monkeypatch.setattr(copying, "CHUNK_ROWS", size)
+    tree.apply("shadow")
+    shadow = ".devflow-migration/unified.sqlite"
+    assert_all_kept(before, tree.directory / shadow)
+    for table in ("task_contexts", "memory_blocks", "memory_block_embeddings"):
+        query = f"SELECT * FROM {table} ORDER BY seq"
+        assert values(tree.directory / shadow, query) == values(whole.directory / shadow, query)
+
+
+def test_empty_databases_migrate_and_come_back(tree: LegacyTree, tmp_path: Path) -> None:
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert values(tree.root, "SELECT count(*) FROM task_contexts") == [(0,)]
+    assert sorted(DATABASES) == ["legacy", "root", "vector"]
+    tree.rollback()
+    assert tree.state == before.state
