@@ -15,7 +15,7 @@ from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
 from harness.judge import Judge
-from harness.model import CheckResult, Finding, Severity, Verdict
+from harness.model import CheckResult, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
 from harness.scenario import Expectation, Scenario
@@ -114,35 +114,30 @@ def _interrupt(scenario: Scenario, convergence: Convergence, result: RunResult) 
 
 
 def _expected(result: RunResult, expect: Expectation) -> RunResult:
-    """Judge the run against what the scenario expects."""
-    if expect.verdict == "refused":
-        return _refused(result)
+    """Judge the run against what the scenario expects; what was expected is no error any more."""
     if expect.verdict == "valid" and not expect.rules:
         return result
-    missing = [rule for rule in expect.rules if rule not in {f.rule for f in result.findings}]
-    met = result.outcome.value == expect.verdict and not missing
-    text = f"is {expect.verdict}"
+    found = {f.rule for f in result.findings if f.severity is Severity.ERROR}
+    if expect.verdict == "refused":
+        text = f"is refused: {result.refused}"
+        met = result.refused is not None and found == {"candidate/refused"}
+    else:
+        text = f"is {expect.verdict}"
+        met = result.outcome.value == expect.verdict
     if expect.rules:
         text += f" with findings of {', '.join(expect.rules)}"
-    return replace(result, expectation=text, met=met)
-
-
-def _refused(result: RunResult) -> RunResult:
-    """Turn a clean refusal into a valid outcome: said in a sentence, nothing changed."""
-    rules = {f.rule for f in result.findings if f.severity is Severity.ERROR}
-    met = result.refused is not None and rules == {"candidate/refused"}
+        met = met and found.issuperset(expect.rules)
     if not met:
-        return replace(result, expectation="is refused", met=False)
+        return replace(result, expectation=text, met=False)
     results = tuple(_excused(check) for check in result.results)
-    return replace(result, results=results, expectation=f"is refused: {result.refused}", met=True)
+    return replace(result, results=results, expectation=text, met=True)
 
 
 def _excused(check: CheckResult) -> CheckResult:
-    def excused(finding: Finding) -> Finding:
-        if finding.rule != "candidate/refused":
-            return finding
-        return replace(finding, severity=Severity.NOTE)
-
-    return replace(
-        check, verdict=Verdict.VALID, findings=tuple(excused(finding) for finding in check.findings)
+    findings = (
+        replace(f, severity=Severity.NOTE, cause=f"as expected, {f.cause}")
+        if f.severity is Severity.ERROR
+        else f
+        for f in check.findings
     )
+    return replace(check, verdict=Verdict.VALID, findings=tuple(findings))
