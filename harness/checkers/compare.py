@@ -69,11 +69,13 @@ def compare(
     listed_max: int = 25,
     parallel_rows: int = _PARALLEL_ROWS,
     connections: tuple[apsw.Connection, apsw.Connection] | None = None,
+    worker: Worker | None = None,
 ) -> Comparison:
     """Compare two sides as multisets of typed rows; SideError where a side's SQL fails.
 
     Without a key, and where a key is NULL, rows are matched by content. From `parallel_rows` rows
-    on, the right side is read by a second process. `connections` are used where they are given.
+    on, the right side is read by a second process. `connections` and `worker` are used where they
+    are given, so that many comparisons share them.
     """
     if left.key != right.key or len(left.expressions) != len(right.expressions):
         raise InvariantError("two sides of a comparison must have the same columns and key")
@@ -88,9 +90,9 @@ def compare(
         buckets = 1
         while buckets < _BUCKETS_MAX and buckets * _ROWS_A_BUCKET < rows:
             buckets *= 2
-        reader: _Here | Worker = _Here(connections[1], right, buckets)
+        reader: _Here | _There = _Here(connections[1], right, buckets)
         if rows >= parallel_rows:
-            reader = stack.enter_context(Worker(right, buckets=buckets))
+            reader = _There(worker or stack.enter_context(Worker()), right, buckets)
         return _compare(_Here(connections[0], left, buckets), reader, listed_max=listed_max)
 
 
@@ -116,7 +118,28 @@ class _Here:
         return encoded_rows(self.connection, self.side, buckets=self.buckets, wanted=self.wanted)
 
 
-def _compare(left: _Here, right: _Here | Worker, *, listed_max: int) -> Comparison:
+@dataclass(slots=True)
+class _There:
+    """Reads a side in a worker."""
+
+    worker: Worker
+    side: Side
+    buckets: int
+
+    def ask_digest(self) -> None:
+        self.worker.ask_digest(self.side, buckets=self.buckets)
+
+    def digest(self) -> Digest:
+        return self.worker.digest()
+
+    def ask_rows(self, wanted: frozenset[int]) -> None:
+        self.worker.ask_rows(self.side, buckets=self.buckets, wanted=wanted)
+
+    def rows(self) -> Iterator[bytes]:
+        return self.worker.rows()
+
+
+def _compare(left: _Here, right: _Here | _There, *, listed_max: int) -> Comparison:
     right.ask_digest()
     with _speaking_of(right=False):
         ours = left.digest()

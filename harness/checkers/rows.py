@@ -21,6 +21,7 @@ from harness.checkers.explaining import FINDINGS_MAX, Place, explain
 from harness.checkers.plan import Correspondence, correspondences
 from harness.checkers.residue import residue_of
 from harness.checkers.values import render
+from harness.checkers.worker import Worker
 from harness.database import Table, quote
 from harness.mapping import TableMapping
 from harness.model import DATABASES, CheckResult, Finding, Severity
@@ -40,12 +41,13 @@ DOES_NOT_VERIFY = (
 
 @dataclass(slots=True)
 class _Tally:
-    """What accumulates over the tables."""
+    """What accumulates over the tables, and the second process that large ones share."""
 
     findings: list[Finding] = field(default_factory=list)
     examined: dict[str, int] = field(default_factory=dict)
     tables: list[dict[str, Any]] = field(default_factory=list)
     residue: list[dict[str, Any]] = field(default_factory=list)
+    worker: Worker | None = None
 
 
 def check(evidence: Evidence) -> CheckResult:
@@ -58,7 +60,8 @@ def check(evidence: Evidence) -> CheckResult:
         )
     else:
         try:
-            with closing(evidence.open_after()) as unified:
+            with closing(evidence.open_after()) as unified, Worker() as worker:
+                tally.worker = worker
                 _check_all(evidence, unified, tally)
         except apsw.Error as error:
             tally.findings.append(
@@ -140,7 +143,9 @@ def _check_table(
         key=key,
     )
     try:
-        comparison = compare(left, right, listed_max=FINDINGS_MAX, connections=connections)
+        comparison = compare(
+            left, right, listed_max=FINDINGS_MAX, connections=connections, worker=tally.worker
+        )
     except SideError as error:
         if not error.right:
             raise

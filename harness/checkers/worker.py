@@ -33,14 +33,9 @@ class Worker:
     The protocol is a line of JSON each way, an answer's line followed by `size` bytes.
     """
 
-    def __init__(self, side: Side, *, buckets: int) -> None:
-        """Start the process; it ends with this object's `with` block."""
-        self._asked = {"side": asdict(side), "buckets": buckets}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "harness.checkers.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+    def __init__(self) -> None:
+        """Start nothing yet: the process starts when it is first asked."""
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Worker:
         """Return the worker itself."""
@@ -53,12 +48,13 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         """End the process, whatever it is doing: it only reads."""
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
-    def ask_digest(self) -> None:
-        """Let the worker begin on the side's digest."""
-        self._ask({"wanted": None})
+    def ask_digest(self, side: Side, *, buckets: int) -> None:
+        """Let the worker begin on a side's digest."""
+        self._ask({"side": asdict(side), "buckets": buckets, "wanted": None})
 
     def digest(self) -> Digest:
         """Wait for the digest."""
@@ -66,9 +62,9 @@ class Worker:
         sums = np.frombuffer(body, np.uint64).reshape(2, -1)
         return Digest(sums, head["rows"], head["bytes"])
 
-    def ask_rows(self, wanted: frozenset[int]) -> None:
+    def ask_rows(self, side: Side, *, buckets: int, wanted: frozenset[int]) -> None:
         """Let the worker begin on the rows of these buckets."""
-        self._ask({"wanted": sorted(wanted)})
+        self._ask({"side": asdict(side), "buckets": buckets, "wanted": sorted(wanted)})
 
     def rows(self) -> Iterator[bytes]:
         """Wait for the rows and yield each, encoded."""
@@ -81,11 +77,19 @@ class Worker:
             start += length
 
     def _ask(self, what: dict[str, Any]) -> None:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.checkers.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
         stream = _stream(self._process.stdin)
-        stream.write(json.dumps({**self._asked, **what}).encode() + b"\n")
+        stream.write(json.dumps(what).encode() + b"\n")
         stream.flush()
 
     def _answer(self) -> tuple[dict[str, Any], bytes]:
+        if self._process is None:
+            raise InvariantError("a worker was to answer what nobody had asked")
         stream = _stream(self._process.stdout)
         line = stream.readline()
         if not line:
