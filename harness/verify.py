@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import jsonschema
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Key  # type: ignore[attr-defined]
@@ -25,8 +26,6 @@ from harness.attest import (
     ATTESTATION,
     EXTENSION,
     PAYLOAD_TYPE,
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
     envelope_bytes,
     evidence_root,
 )
@@ -44,6 +43,7 @@ from harness.snapshot import Snapshot, database_digest
 __all__ = ["Given", "verify", "verify_line"]
 
 _DEADLINE_S = 10.0
+_SCHEMA = Path(__file__).parent / "report" / "statement.schema.json"
 _UNIFIED = "after/devflow.sqlite"
 _WORDS = {
     "before": "The databases before the migration are not the ones that the report speaks of",
@@ -193,12 +193,14 @@ def _statement(folder: Path, keys: Sequence[PublicKey], account: _Account) -> di
     envelope = _envelope(path.read_bytes(), account)
     if envelope is None:
         return None
+    if keys and not _signed(envelope, keys, account):
+        return None
     statement = _parsed(envelope.payload)
     if statement is None:
         account.add("statement", "What was signed is no statement on a report of this gate.")
         return None
-    own = statement["predicate"][EXTENSION]["key"]
-    if not _signed(envelope, keys, own, account):
+    own = statement["predicate"][EXTENSION]["key"]["public"]
+    if not keys and not _signed(envelope, (), account, own=own):
         return None
     account.look("signature")
     return statement
@@ -229,21 +231,20 @@ def _envelope(content: bytes, account: _Account) -> Envelope | None:
 def _parsed(payload: bytes) -> dict[str, Any] | None:
     try:
         statement = json.loads(payload)
-        kinds = (statement["_type"], statement["predicateType"])
-        extension = statement["predicate"][EXTENSION]
-        known = extension["format"] == 1 and extension["key"]["public"] is not None
-    except (ValueError, KeyError, TypeError):
+        jsonschema.validate(statement, json.loads(_SCHEMA.read_bytes()))
+    except (ValueError, RecursionError, jsonschema.ValidationError):
         return None
-    return statement if known and kinds == (STATEMENT_TYPE, PREDICATE_TYPE) else None
+    made: dict[str, Any] = statement
+    return made
 
 
 def _signed(
-    envelope: Envelope, keys: Sequence[PublicKey], own: dict[str, Any], account: _Account
+    envelope: Envelope, keys: Sequence[PublicKey], account: _Account, *, own: str = ""
 ) -> bool:
     """Say whether one of the trusted keys signed; without any, whether the named one did."""
     trusted: list[Key] = list(keys)
     try:
-        trusted = trusted or [public_from_hex(own["public"])]
+        trusted = trusted or [public_from_hex(own)]
         envelope.verify(trusted, 1)
     except (VerificationError, ValueError, TypeError):
         named = {key.keyid for key in trusted} & set(envelope.signatures)
@@ -340,7 +341,8 @@ def _places(folder: Path, subject: dict[str, Any], given: Given) -> Iterator[_Pl
     elif given.before is not None and name.startswith("before/"):
         yield _Place(given.before / name.removeprefix("before/"))
     elif given.scenarios is not None and name.startswith("scenario/"):
-        yield _Place(given.scenarios / f"{name.removeprefix('scenario/')}.yaml")
+        file = f"{name.removeprefix('scenario/')}.yaml"
+        yield _Place(next(given.scenarios.rglob(file), given.scenarios / file))
 
 
 def _check_subject(

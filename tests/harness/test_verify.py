@@ -179,6 +179,15 @@ def test_a_statement_of_another_kind_is_refused(signed: Signed, field: str) -> N
     assert rules(verify(signed.folder, Given(keys=(signed.public,)))) == {"verify/statement"}
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "../other", "a/../../b", "..", "a\nb"])
+def test_a_statement_that_leads_out_of_the_folder_is_refused(signed: Signed, path: str) -> None:
+    def change(statement: dict[str, Any]) -> None:
+        statement["subject"][0]["annotations"]["path"] = path
+
+    resign(signed, change)
+    assert rules(verify(signed.folder, Given(keys=(signed.public,)))) == {"verify/statement"}
+
+
 def test_evidence_that_does_not_fit_its_root_is_refused(signed: Signed) -> None:
     def change(statement: dict[str, Any]) -> None:
         statement["predicate"]["devflow_migration_gate"]["evidence"]["root"] = "00" * 32
