@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 
 import apsw
 
-from devflow.migration.carrying import Unplanned, create_dependants, unplanned
+from devflow.migration.carrying import Unplanned, create_dependants, renamed, unplanned
 from devflow.migration.database import objects as objects_of
 from devflow.migration.decisions import DECIDED, Decision
+from devflow.migration.rebuilding import over_rebuilt_rows
 from devflow.migration.tables import planned
 from devflow.migration.tree import SOURCES
 
@@ -52,10 +54,13 @@ def decide(connection: apsw.Connection) -> dict[str, int]:
     counts: dict[str, int] = {}
     for source in SOURCES:
         objects = unplanned_of(connection, source)
-        reasons = create_dependants(connection, objects)
+        rebuilt = _over_rebuilt_rows(connection, source, objects)
+        reasons = create_dependants(connection, [rebuilt.get(item, item) for item in objects])
         carried = {(item.kind, item.name): item for item in objects}
         for kind, name, _, _ in sorted(objects_of(connection, f"src_{source}")):
-            decision = _decision(connection, source, kind, name, carried, reasons)
+            decision = _decision(source, kind, name, carried, reasons)
+            if decision.decision == "carried" and carried[kind, name] in rebuilt:
+                decision = replace(decision, decision="repaired", rule="reads-the-rebuilt-rows")
             connection.execute(
                 "INSERT INTO schema_decisions VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -72,8 +77,20 @@ def decide(connection: apsw.Connection) -> dict[str, int]:
     return counts
 
 
+def _over_rebuilt_rows(
+    connection: apsw.Connection, source: str, objects: list[Unplanned]
+) -> dict[Unplanned, Unplanned]:
+    """Return the views that read replaced tables, each with the one that reads rebuilt rows."""
+    views = [item for item in objects if item.kind == "view"]
+    rewritten = over_rebuilt_rows(connection, source) if views else {}
+    return {
+        item: replace(item, sql=renamed(rewritten[item.name], item.unified_name))
+        for item in views
+        if item.name in rewritten
+    }
+
+
 def _decision(
-    connection: apsw.Connection,
     source: str,
     kind: str,
     name: str,

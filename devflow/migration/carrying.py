@@ -17,7 +17,14 @@ from devflow.migration.copying import is_planned_here
 from devflow.migration.database import columns, objects, quote, rowid_name, shadows_of
 from devflow.migration.tables import planned
 
-__all__ = ["Unplanned", "carry_tables", "create_dependants", "free_name", "unplanned"]
+__all__ = [
+    "Unplanned",
+    "carry_tables",
+    "create_dependants",
+    "free_name",
+    "renamed",
+    "unplanned",
+]
 
 _NAME = r"""("(?:[^"]|"")*"|\[[^\]]*\]|`(?:[^`]|``)*`|'(?:[^']|'')*'|[^\s(]+)"""
 _HEADER = re.compile(
@@ -38,7 +45,7 @@ class Unplanned:
     unified_name: str
 
 
-def _renamed(sql: str, name: str) -> str:
+def renamed(sql: str, name: str) -> str:
     """Return the CREATE statement with another name for what it creates."""
     return _HEADER.sub(lambda match: match[1] + quote(name), sql, count=1)
 
@@ -78,7 +85,7 @@ def unplanned(
             kind,
             name,
             table,
-            texts.get(name) or (_renamed(sql, names[name]) if name in moved else sql),
+            texts.get(name) or (renamed(sql, names[name]) if name in moved else sql),
             names[name],
         )
         for kind, name, table, sql in found
@@ -113,15 +120,15 @@ def _follow_renames(
         }
     for kind, name, _, sql in found:
         if kind == "virtual table":
-            texts[name] = _content_renamed(_renamed(sql, moved.get(name, name)), moved)
+            texts[name] = _contentrenamed(renamed(sql, moved.get(name, name)), moved)
             continue
         rewritten = after.get(moved.get(name, name)) or after.get(name)
         if rewritten is not None:
-            texts[name] = _renamed(rewritten, moved[name]) if name in moved else rewritten
+            texts[name] = renamed(rewritten, moved[name]) if name in moved else rewritten
     return texts
 
 
-def _content_renamed(sql: str, moved: Mapping[str, str]) -> str:
+def _contentrenamed(sql: str, moved: Mapping[str, str]) -> str:
     """Return a full-text table's statement with its content table under the new name."""
 
     def option(match: re.Match[str]) -> str:
