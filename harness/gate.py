@@ -47,16 +47,24 @@ __all__ = ["PROFILES", "GateResult", "Profile", "run_gate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How much the gate does: built fixtures to cry wolf at, and whether slow scenarios run."""
+    """How much the gate does.
 
+    `campaign` names the size of the property campaign, `examples` overrides its number;
+    `false_alarms` are built fixtures; `slow`: slow scenarios run too, and what is resumed after
+    a crash is judged by every checker; `only_mutants` are names, none means all.
+    """
+
+    campaign: str
     false_alarms: int
     false_alarms_limit_s: float
     slow: bool
+    examples: int | None = None
+    only_mutants: tuple[str, ...] = ()
 
 
 PROFILES = {
-    "quick": Profile(false_alarms=40, false_alarms_limit_s=20.0, slow=False),
-    "full": Profile(false_alarms=500, false_alarms_limit_s=1_800.0, slow=True),
+    "quick": Profile(campaign="quick", false_alarms=40, false_alarms_limit_s=20.0, slow=False),
+    "full": Profile(campaign="full", false_alarms=500, false_alarms_limit_s=1_800.0, slow=True),
 }
 """The gate's sizes; those of the property campaign are in `harness.campaign`."""
 
@@ -84,6 +92,7 @@ def run_gate(
     out: Path,
     *,
     profile: str = "quick",
+    size: Profile | None = None,
     scenarios: Path | None = None,
     key: Path | None = None,
     processes: int = 2,
@@ -92,16 +101,17 @@ def run_gate(
 ) -> GateResult:
     """Run everything, write the signed report to `out`, which is made anew, and give the verdict.
 
-    The databases of scenarios that failed stay below `out`; those of the others are removed.
+    `size` stands in for the profile's own. The databases of scenarios that failed stay below
+    `out`; those of the others are removed.
     """
-    size = PROFILES[profile]
+    size = size or PROFILES[profile]
     began = now()
     candidate = Candidate.load(DEFAULT_MANIFEST)
     stories = _stories(scenarios, slow=size.slow)
     claim(out)
-    played = _play_all(stories, out / "scenarios", profile, processes, tell)
-    matrix = _mutants(out / "mutants", processes, tell)
-    found = _properties(out / "properties", profile, processes, seed, tell)
+    played = _play_all(stories, out / "scenarios", size, processes, tell)
+    matrix = _mutants(out / "mutants", size, processes, tell)
+    found = _properties(out / "properties", size, processes, seed, tell)
     alarms = _false_alarms(out / "false-alarms", size, processes, seed, tell)
     report = ReportInput(
         kind=Kind.GATE,
@@ -145,13 +155,13 @@ def _stories(folder: Path | None, *, slow: bool) -> list[Scenario]:
 
 
 def _play_all(
-    stories: list[Scenario], out: Path, profile: str, processes: int, tell: Tell
+    stories: list[Scenario], out: Path, size: Profile, processes: int, tell: Tell
 ) -> list[_Played]:
     played: list[_Played] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=processes, mp_context=context) as pool:
         waiting: list[Future[_Played]] = [
-            pool.submit(_play_one, story, out / story.name, profile) for story in stories
+            pool.submit(_play_one, story, out / story.name, size.slow) for story in stories
         ]
         try:
             for future in as_completed(waiting):
@@ -164,9 +174,9 @@ def _play_all(
     return sorted(played, key=lambda one: one.scenario.name)
 
 
-def _play_one(story: Scenario, out: Path, profile: str) -> _Played:
+def _play_one(story: Scenario, out: Path, all_checkers: bool) -> _Played:
     """Play one scenario in a worker; what is valid leaves no databases behind."""
-    with played_aside(story, out, all_checkers=profile == "full") as result:
+    with played_aside(story, out, all_checkers=all_checkers) as result:
         subjects = tuple(bound(result, run=story.name))
     return _Played(scenario=story, result=replace(result, out=out), subjects=subjects)
 
@@ -188,9 +198,9 @@ def _fixture(story: Scenario) -> str:
     return f"{source.profile}{hazards} (seed {source.seed}, scale {source.scale:g})"
 
 
-def _mutants(out: Path, processes: int, tell: Tell) -> MutantMatrix:
+def _mutants(out: Path, size: Profile, processes: int, tell: Tell) -> MutantMatrix:
     began = time.monotonic()
-    result = run_mutants(out=out, processes=processes, tell=tell)
+    result = run_mutants(out=out, only=size.only_mutants, processes=processes, tell=tell)
     tell(
         Happening(
             text=f"mutants: {len(result.killed)} of {len(result.judged)} caught",
@@ -201,10 +211,15 @@ def _mutants(out: Path, processes: int, tell: Tell) -> MutantMatrix:
     return result.matrix
 
 
-def _properties(out: Path, profile: str, processes: int, seed: int, tell: Tell) -> Campaign:
+def _properties(out: Path, size: Profile, processes: int, seed: int, tell: Tell) -> Campaign:
     tell(Happening(text="property campaign: generated databases"))
     result = properties.run(
-        out=out, profile=profile, seed=seed, processes=processes, tell=tell
+        out=out,
+        profile=size.campaign,
+        examples=size.examples,
+        seed=seed,
+        processes=processes,
+        tell=tell,
     ).as_report()
     tell(
         Happening(

@@ -10,6 +10,9 @@ import apsw
 
 from harness.candidate import Candidate
 
+CHECKERS = ("rows", "in-use", "ledger", "integrity", "rollback", "idempotence")
+"""The checks that a candidate of so little can pass: it makes no manifest for its backups."""
+
 MANIFEST = Path(__file__).parent / "small" / "candidate.yaml"
 
 

@@ -14,17 +14,23 @@ import time
 from pathlib import Path
 
 PHASES = ("backup", "shadow", "cutover", "validate", "cleanup")
-STEPS = {"backup": ["copy"], "shadow": ["build", "check"], "cutover": ["swap"], "validate": ["count"],
-         "cleanup": ["drop-data"]}  # fmt: skip
+STEPS = {
+    "backup": ["copy"],
+    "shadow": ["build", "check"],
+    "cutover": ["swap"],
+    "validate": ["count"],
+    "cleanup": ["drop-data"],
+}
 FAULT = os.environ.get("FAULT", "")
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     pass
 
 
 def say(**event: object) -> None:
-    print(json.dumps(event), flush=True)
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
 
 
 class Migration:
@@ -75,7 +81,7 @@ class Migration:
 
     def apply(self) -> None:
         if not self.root.exists():
-            raise Refusal("there is no root database")
+            raise RefusalError("there is no root database")
         if self.going_back.exists():
             self.restore()
             self.forget()
@@ -162,18 +168,31 @@ def serve_one(line: str, op: str | None = None) -> int:
     asked = json.loads(line)
     op = op or asked["op"]
     if FAULT == "not-json":
-        print("hello")
+        sys.stdout.write("hello\n")
     if FAULT == "silent":
-        print("I know nothing", file=sys.stderr)
+        sys.stderr.write("I know nothing\n")
         return 0
     if FAULT == "exit-code":
         say(event="done", state="none")
         return 7
+    if FAULT == "odd-state":
+        say(event="done", state="somewhere")
+        return 0
+    if FAULT in ("odd-error", "soft-error"):
+        say(
+            event="error",
+            code="x",
+            text="who knows",
+            **({"definite": False} if FAULT == "soft-error" else {}),
+        )
+        return 1
     try:
         getattr(Migration(asked), op)()
-    except Refusal as refusal:
+    except RefusalError as refusal:
         say(event="error", code="refused", definite=True, text=str(refusal))
         return 1
+    if FAULT == "stays":
+        time.sleep(60)
     if FAULT == "talkative":
         say(event="phase_done", phase="backup")
     return 0
