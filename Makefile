@@ -15,6 +15,7 @@ help: ## say what can be made
 		| while IFS='|' read -r target words; do printf '  make %-9s %s\n' "$$target" "$$words"; done
 
 setup: $(READY) ## make .venv with everything that is locked
+	@:
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -30,7 +31,7 @@ gate: $(READY) ## run all scenarios, generated databases and mutants; sign one r
 
 scenario: $(READY) ## play one scenario: NAME=its-name or FILE=its-file, SEED=number
 	@test -n '$(NAME)$(FILE)' || { echo 'say which: make scenario NAME=… (or FILE=…)'; \
-		ls scenarios/*.yaml | sed -E 's,.*/(.*)\.yaml,  \1,'; exit 2; }
+		find scenarios -name "*.yaml" | sed -E 's,.*/(.*)\.yaml,  \1,' | sort; exit 2; }
 	@$(BIN)/harness scenario $(or $(FILE),$(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 test: $(READY) ## run the tests, scenarios among them, and print the coverage
