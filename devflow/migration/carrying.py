@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import apsw
 
-from devflow.migration.copying import is_planned_here
 from devflow.migration.database import columns, objects, quote, rowid_name, shadows_of
+from devflow.migration.shapes import is_planned_here
 from devflow.migration.tables import planned
 
 __all__ = [
@@ -30,6 +30,9 @@ _NAME = r"""("(?:[^"]|"")*"|\[[^\]]*\]|`(?:[^`]|``)*`|'(?:[^']|'')*'|[^\s(]+)"""
 _HEADER = re.compile(
     r"(?is)^(\s*CREATE\s+(?:TEMP\s+|TEMPORARY\s+|UNIQUE\s+|VIRTUAL\s+)*"
     r"(?:TABLE|INDEX|TRIGGER|VIEW)\s+(?:IF\s+NOT\s+EXISTS\s+)?)" + _NAME
+)
+_EVENT = re.compile(
+    r"(?is)^(\s*(?:BEFORE\s+|AFTER\s+|INSTEAD\s+OF\s+)?(DELETE|INSERT|UPDATE)\b.*?\bON\s+)" + _NAME
 )
 _CONTENT_OPTION = re.compile(r"(?i)\b(content\s*=\s*)(\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^\s(),]+)")
 
@@ -107,25 +110,43 @@ def _follow_renames(
         ).fetchall()
         for (sql,) in tables:
             _try(scratch, str(sql))
-        made = {name for kind, name, _, sql in found if "table" in kind or _try(scratch, sql)}
+        for kind, name, _, sql in found:
+            if "table" not in kind and _try(scratch, sql) and not _can_rename(scratch):
+                scratch.execute(f"DROP {kind} {quote(name)}")  # dead: it would block every renaming
         for old, new in moved.items():
-            if not _try(scratch, f"ALTER TABLE {quote(old)} RENAME TO {quote(new)}"):
-                continue
-            made.add(new)
+            _try(scratch, f"ALTER TABLE {quote(old)} RENAME TO {quote(new)}")
         after = {
             str(name): str(sql)
             for name, sql in scratch.execute(
                 "SELECT name, sql FROM sqlite_master WHERE sql NOT NULL"
             )
         }
-    for kind, name, _, sql in found:
+    views = {name for kind, name, _, _ in found if kind == "view"}
+    for kind, name, table, sql in found:
         if kind == "virtual table":
             texts[name] = _contentrenamed(renamed(sql, moved.get(name, name)), moved)
             continue
         rewritten = after.get(moved.get(name, name)) or after.get(name)
         if rewritten is not None:
             texts[name] = renamed(rewritten, moved[name]) if name in moved else rewritten
+            if kind == "trigger" and table in views and table in moved:
+                texts[name] = _on_another(texts[name], moved[table])
     return texts
+
+
+def _can_rename(scratch: apsw.Connection) -> bool:
+    """Return whether SQLite can rename a table: one dead view or trigger keeps it from that."""
+    scratch.execute('SAVEPOINT probe; CREATE TABLE "probe of renaming" (a)')
+    works = _try(scratch, 'ALTER TABLE "probe of renaming" RENAME TO "renamed probe"')
+    scratch.execute("ROLLBACK TO probe; RELEASE probe")
+    return works
+
+
+def _on_another(sql: str, view: str) -> str:
+    """Return a trigger's statement with another view for what it is on."""
+    head = _HEADER.match(sql)
+    begin = head.end() if head else 0
+    return sql[:begin] + _EVENT.sub(lambda match: match[1] + quote(view), sql[begin:], count=1)
 
 
 def _contentrenamed(sql: str, moved: Mapping[str, str]) -> str:
@@ -171,13 +192,7 @@ def _copy_rows(connection: apsw.Connection, source: str, item: Unplanned) -> int
     present = columns(connection, schema, item.name)
     names = [quote(name) for name, generated in present.items() if not generated]
     row = rowid_name(present)
-    has_rowid, has_alias = connection.execute(
-        "SELECT NOT t.wr, EXISTS (SELECT 1 FROM pragma_table_xinfo(t.name, t.schema)"
-        " WHERE pk = 1 AND upper(type) = 'INTEGER')"
-        " FROM pragma_table_list AS t WHERE t.schema = ? AND t.name = ?",
-        (schema, item.name),
-    ).fetchall()[0]
-    if has_rowid and row and not has_alias:
+    if row and _try(connection, f"SELECT {row} FROM {schema}.{old} LIMIT 0"):
         names.insert(0, row)
     listed = ", ".join(names)
     connection.execute(f"INSERT INTO main.{new} ({listed}) SELECT {listed} FROM {schema}.{old}")
@@ -265,8 +280,10 @@ def _probes(connection: apsw.Connection, item: Unplanned) -> list[str]:
         name for name, generated in columns(connection, "main", table).items() if not generated
     ]
     changes = ", ".join(f"{quote(name)} = {quote(name)}" for name in settable)
-    return [
-        f"EXPLAIN INSERT INTO {quote(table)} ({quote(settable[0])}) VALUES (NULL)",
-        f"EXPLAIN UPDATE {quote(table)} SET {changes}",
-        f"EXPLAIN DELETE FROM {quote(table)}",
-    ]
+    probes = {
+        "INSERT": f"EXPLAIN INSERT INTO {quote(table)} ({quote(settable[0])}) VALUES (NULL)",
+        "UPDATE": f"EXPLAIN UPDATE {quote(table)} SET {changes}",
+        "DELETE": f"EXPLAIN DELETE FROM {quote(table)}",
+    }
+    event = _EVENT.match(_HEADER.sub("", item.sql, count=1))
+    return [probes[event[2].upper()]] if event else list(probes.values())
