@@ -6,6 +6,7 @@ in the page) forbids scripts and the network, so that a value that slipped throu
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -13,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from harness.report import words
 
-__all__ = ["render_page", "visible"]
+__all__ = ["figures", "render_page", "timeline", "visible"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_A_CHECK = 100
+_BACKTICKS = re.compile(r"`([^`]+)`")
 _SIGNS = {"valid": "✓", "unknown": "?", "invalid": "✗"}
 _PALETTE = 8
 _SHOWN_ELSEWHERE = {
@@ -61,6 +63,12 @@ def visible(value: Any) -> Any:
     return "".join(c if c.isprintable() or c in "\n\t" else _written_out(c) for c in value)
 
 
+def _prose(text: str) -> Markup:
+    """Return a sentence escaped, with what stands between backticks as code."""
+    shown = str(escape(visible(text)))
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", shown))  # noqa: S704 - escaped before
+
+
 def _written_out(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
@@ -83,10 +91,11 @@ def _environment() -> Environment:
         "number": lambda value: f"{value:,}",
         "percent": words.percent,
         "place": words.place,
+        "prose": _prose,
         "seconds": words.seconds,
         "short": words.short,
-        "timeline": _timeline,
-        "figures": _figures,
+        "timeline": timeline,
+        "figures": figures,
         "tone": lambda index: f"c{index % _PALETTE}",
     }
     environment.tests["contains"] = lambda items, item: item in items
@@ -227,7 +236,7 @@ def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return commands and, below each, its phases, with `start` and `share` of the whole, 0..1.
 
     A step without a phase is a command of the harness; those with one are the candidate's, and
@@ -259,7 +268,7 @@ def _timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _figures(check: Mapping[str, Any]) -> list[dict[str, Any]]:
+def figures(check: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a check's details as small tables: single figures first, then each table of them."""
     single, tables = [], []
     shown = _SHOWN_ELSEWHERE.get(check["checker"], ())

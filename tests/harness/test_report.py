@@ -30,7 +30,7 @@ from harness.report.model import (
     Step,
     Vouching,
 )
-from harness.report.page import render_page, visible
+from harness.report.page import figures, render_page, timeline, visible
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "rect", "circle", "path"}
 
@@ -214,6 +214,50 @@ def test_the_page_fetches_nothing_and_runs_nothing(any_input: ReportInput) -> No
 def test_hostile_values_stay_text() -> None:
     text = "".join(page_of(hostile()).text)
     assert "<script>alert('x')</script>&amp;\"\\x00\\x1b[31m\\u202e" in text
+
+
+def test_code_in_a_sentence_is_shown_as_code_and_still_escaped() -> None:
+    finding = replace(report_inputs.lost_row(), cause="`apply <b>` did `nothing")
+    page = render_page(as_document(report_inputs.rehearsal(report_inputs.check("rows", finding))))
+    assert "<code>apply &lt;b&gt;</code> did `nothing" in page
+
+
+def test_a_phase_lies_within_its_command_on_the_time_line() -> None:
+    steps = (
+        Step(name="apply", elapsed_s=4.0),
+        Step(name="a", phase="backup", elapsed_s=1.0),
+        Step(name="b", phase="shadow", elapsed_s=1.0),
+        Step(name="c", phase="shadow", elapsed_s=1.0),
+        Step(name="rollback", elapsed_s=4.0),
+    )
+    run = replace(report_inputs.section(), steps=steps)
+    document = as_document(replace(report_inputs.rehearsal(), runs=(run,)))
+    rows = timeline(document["runs"][0]["steps"])
+    assert [(row["name"], row["start"], row["share"]) for row in rows] == [
+        ("apply", 0.0, 0.5),
+        ("backup", 0.0, 0.125),
+        ("shadow", 0.125, 0.25),
+        ("rollback", 0.5, 0.5),
+    ]
+
+
+def test_a_checkers_figures_become_tables_whatever_their_shape() -> None:
+    details = {
+        "scalars": 1234,
+        "flags": [1, "two"],
+        "by class": {"lossy": 3},
+        "by table": {"t": {"rows": 5, "changed": False}},
+        "tables": [{"table": "a", "rows": 1}, {"table": "b", "note": None}],
+        "deep": [[1], [{"a": 1}]],
+        "empty": {},
+    }
+    tables = figures({"checker": "rows", "details": details})
+    assert [(table["title"], list(table["heads"]), table["rows"]) for table in tables] == [
+        ("", [], [("scalars", "1,234"), ("flags", "1, two")]),
+        ("by class", [], [("lossy", "3")]),
+        ("by table", ["", "rows", "changed"], [["t", "5", "no"]]),
+        ("tables", ["table", "rows", "note"], [["a", "1", ""], ["b", "", ""]]),
+    ]
 
 
 def test_the_verdict_comes_first_and_in_words() -> None:
