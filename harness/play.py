@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import shutil
 import tempfile
 import time
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from harness.candidate import DEFAULT_MANIFEST, Candidate
+from harness.candidate import DEFAULT_MANIFEST, Candidate, Driver
 from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
@@ -30,6 +32,7 @@ def play(
     out: Path,
     *,
     candidate: Candidate | None = None,
+    driver: Driver | None = None,
     all_checkers: bool = False,
     replay: str | None = None,
     tell: Tell = nobody,
@@ -37,8 +40,8 @@ def play(
     """Play `scenario` in folders of `out` and return what came of it.
 
     `replay` is the line that plays it again and `candidate` what is tested, where they are not
-    the scenario's own. `all_checkers`: judge what is resumed after a crash by every checker, as
-    the full profile does, beside comparing digests.
+    the scenario's own; `driver` is a session of it, where there is one. `all_checkers`: judge
+    what is resumed after a crash by every checker too, as the full profile does.
     """
     began = time.monotonic()
     tested = candidate or Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
@@ -56,12 +59,12 @@ def play(
             f"{scenario.path}: a candidate of kind sql has no phases, so `nemesis` and"
             " `rollback_from` do not apply to it; leave them out"
         )
-    with tested.session() as driver:
+    with tested.session() if driver is None else contextlib.nullcontext(driver) as asked:
         result = rehearse(
             fixture,
             tested,
             out / "run",
-            driver=driver,
+            driver=asked,
             checkers=scenario.checkers,
             until=scenario.until,
             tell=tell,
@@ -70,7 +73,7 @@ def play(
         if interrupted and result.applied_digest is not None:
             convergence = Convergence(
                 candidate=tested,
-                driver=driver,
+                driver=asked,
                 fixture=fixture,
                 out=out,
                 before=Snapshot.of(out / "run" / "before"),
@@ -92,15 +95,31 @@ def played_aside(
 ) -> Iterator[RunResult]:
     """Play `scenario` where files are quickest; yield the result while its databases are there.
 
-    Afterwards the databases of one that is not valid are kept in `out`, which is made anew.
+    Afterwards the databases of one that is not valid are kept in `out`, which is made anew. The
+    candidate's session stays open for the next scenario that this process plays.
     """
+    candidate = Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
     with tempfile.TemporaryDirectory(dir=working_directory(), prefix="scenario-") as scratch:
         place = Path(scratch) / scenario.name
-        result = play(scenario, place, all_checkers=all_checkers)
+        result = play(
+            scenario,
+            place,
+            candidate=candidate,
+            driver=_kept_session(candidate.manifest),
+            all_checkers=all_checkers,
+        )
         yield result
         fresh(out)
         if result.verdict is not Verdict.VALID:
             shutil.copytree(place, out, symlinks=True)
+
+
+@functools.cache
+def _kept_session(manifest: Path) -> Driver:
+    """Return one session a candidate and process; it is closed when the process ends."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(Candidate.load(manifest).session())
 
 
 def _interrupt(scenario: Scenario, convergence: Convergence, result: RunResult) -> RunResult:

@@ -166,8 +166,9 @@ class _Rehearsal:
         after = take(self.tree, self.out / "after", self.candidate)
         if not outcome.ok:
             judge.failed(outcome)
-            self.refused = outcome.error if outcome.definite else None
-            judge.violations += differences(self.before, after, check="candidate/changed")
+            if outcome.definite:
+                self.refused = outcome.error
+                judge.violations += differences(self.before, after, check="candidate/changed")
             return False
         self.expect_state(self.until)
         self.applied, self.applied_digest = after, after.digest()
