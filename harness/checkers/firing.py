@@ -134,7 +134,11 @@ def _attempt(
         try:
             connection.execute(statement, values)
         except apsw.ConstraintError as error:
-            # The made-up row may be at fault, unless the trigger was already at work.
+            # The made-up row may be at fault, unless the trigger was already at work; and one
+            # that refuses by RAISE does what it is for.
+            code = getattr(error, "extendedresult", None)
+            if watch.fired and code == apsw.SQLITE_CONSTRAINT_TRIGGER:
+                return Firing("fired")
             return Firing("failed", str(error)) if watch.fired else Firing("silent")
         except apsw.Error as error:
             return Firing("failed", str(error))

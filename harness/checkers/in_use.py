@@ -14,9 +14,8 @@ import apsw
 
 from harness.checkers.evidence import Evidence
 from harness.checkers.references import is_database
-from harness.checkers.throwaway import attach_at_rest
 from harness.checkers.wording import queries_of
-from harness.database import Table, load_vectors, open_scratch, quote, typed_expression
+from harness.database import Table, open_read_only, open_scratch, quote, typed_expression
 from harness.mapping import FullText, Listed, Nearest
 from harness.model import CheckResult, Finding, Severity
 
@@ -43,9 +42,12 @@ _Use = FullText | Nearest | Listed
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One source attached as `source` to a scratch connection, and its tables by lower name."""
+    """One source, opened as the main database, and its tables by lower name.
 
-    scratch: apsw.Connection
+    Views may name `main`, so that a source cannot be attached under another name.
+    """
+
+    connection: apsw.Connection
     tables: dict[str, Table]
 
 
@@ -125,7 +127,7 @@ def check(evidence: Evidence) -> CheckResult:
         finally:
             work.unified.close()
             for source in work.sources.values():
-                source.scratch.close()
+                source.connection.close()
         examined = {
             "full-text queries": work.texts,
             "nearest-neighbour queries": work.vectors,
@@ -163,8 +165,8 @@ def _undeclared(work: _Work) -> None:
         table = source.tables.get(table_name.lower()) if source else None
         if source is None or table is None or (name, table_name.lower()) in used:
             continue
-        one = f"SELECT 1 FROM source.{quote(table.name)} LIMIT 1"
-        if source.scratch.execute(one).get is None:
+        one = f"SELECT 1 FROM main.{quote(table.name)} LIMIT 1"
+        if source.connection.execute(one).get is None:
             continue
         work.findings.append(
             Finding(
@@ -182,12 +184,11 @@ def _source(work: _Work, name: str) -> _Source | None:
     if name not in work.sources:
         if not is_database(work.evidence, name):
             return None
-        scratch = open_scratch()
+        path = work.evidence.before.path(name)
         work.sources[name] = _Source(
-            scratch, {table.name.lower(): table for table in work.evidence.before.tables(name)}
+            open_read_only(path, vectors=True, at_rest=True),
+            {table.name.lower(): table for table in work.evidence.before.tables(name)},
         )
-        load_vectors(scratch)
-        attach_at_rest(scratch, work.evidence.before.path(name), "source")
     return work.sources[name]
 
 
@@ -204,7 +205,7 @@ def _with_source(
         return  # older copies have neither all tables nor all columns
     differences = _Differences(work, use)
     try:
-        details = ask(work, use, source.scratch, table, differences)
+        details = ask(work, use, source.connection, table, differences)
     except apsw.Error as error:
         differences.add("query-failed", f"this use cannot be asked of the source: {error}")
         details = {}
@@ -226,24 +227,24 @@ def _answers(
 
 
 def _full_text(
-    work: _Work, use: FullText, scratch: apsw.Connection, table: Table, wrong: _Differences
+    work: _Work, use: FullText, connection: apsw.Connection, table: Table, wrong: _Differences
 ) -> dict[str, Any]:
     """Ask an index over the source column and the unified database for the same words."""
-    column, source = quote(use.column), f"source.{quote(table.name)}"
+    column, source = quote(use.column), f"main.{quote(table.name)}"
     tokenize = use.tokenize.replace("'", "''")
-    scratch.execute(
-        "DROP TABLE IF EXISTS reference;"
-        f"CREATE VIRTUAL TABLE reference USING fts5(body, content='', tokenize='{tokenize}');"
-        f"INSERT INTO reference (rowid, body)"
+    connection.execute(
+        "DROP TABLE IF EXISTS temp.reference;"
+        f"CREATE VIRTUAL TABLE temp.reference USING fts5(body, content='', tokenize='{tokenize}');"
+        f"INSERT INTO temp.reference (rowid, body)"
         f" SELECT rowid, {column} FROM {source} WHERE {column} IS NOT NULL"
     )
-    texts = list(_texts(scratch, column, source))
+    texts = list(_texts(connection, column, source))
     asked, without = queries_of(texts, limit=_TEXT_QUERIES_MAX)
     for query, rowid in asked.items():
         before = {
             row[0]
-            for row in scratch.execute(
-                "SELECT rowid FROM reference WHERE reference MATCH ?", (query,)
+            for row in connection.execute(
+                "SELECT rowid FROM temp.reference WHERE reference MATCH ?", (query,)
             )
         }
         after = _answers(work, use, wrong, match=query)
@@ -253,7 +254,7 @@ def _full_text(
         found = set(after)
         if found != before:
             _full_text_differences(wrong, use, query, before, found, rowid)
-    total = scratch.execute(f"SELECT count(*) FROM {source} WHERE {column} IS NOT NULL").get
+    total = connection.execute(f"SELECT count(*) FROM {source} WHERE {column} IS NOT NULL").get
     return {
         "texts": total,
         "texts asked for": len(texts) - without,
@@ -283,12 +284,12 @@ def _full_text_differences(
         )
 
 
-def _texts(scratch: apsw.Connection, column: str, source: str) -> Iterator[tuple[int, bytes]]:
+def _texts(connection: apsw.Connection, column: str, source: str) -> Iterator[tuple[int, bytes]]:
     """Yield rowid and the first and last 2,000 bytes of texts, spread evenly over the table."""
-    count = int(scratch.execute(f"SELECT count(*) FROM {source} WHERE {column} IS NOT NULL").get)
+    count = int(connection.execute(f"SELECT count(*) FROM {source} WHERE {column} IS NOT NULL").get)
     step = max(1, -(-count // _TEXT_QUERIES_MAX))
     cast = f"CAST({column} AS BLOB)"
-    rows = scratch.execute(
+    rows = connection.execute(
         "SELECT key, CASE WHEN length(body) <= 4000 THEN body"
         " ELSE substr(body, 1, 2000) || x'20' || substr(body, -2000) END FROM ("
         f"SELECT rowid AS key, {cast} AS body, row_number() OVER (ORDER BY rowid) AS place"
@@ -300,20 +301,20 @@ def _texts(scratch: apsw.Connection, column: str, source: str) -> Iterator[tuple
 
 
 def _nearest(
-    work: _Work, use: Nearest, scratch: apsw.Connection, table: Table, wrong: _Differences
+    work: _Work, use: Nearest, connection: apsw.Connection, table: Table, wrong: _Differences
 ) -> dict[str, Any]:
     """Compare the order of neighbours with a scan of the source by the same distance."""
-    source = f"source.{quote(table.name)}"
+    source = f"main.{quote(table.name)}"
     vector, model = quote(use.vector), quote(use.model) if use.model else "NULL"
     names = {column.name.lower() for column in table.columns}
     sound = f"typeof({vector}) = 'blob' AND length({vector}) > 0 AND length({vector}) % 4 = 0"
     if "dimensions" in names:
         sound += f" AND length({vector}) = 4 * dimensions"
-    count = int(scratch.execute(f"SELECT count(*) FROM {source} WHERE {sound}").get)
-    total = int(scratch.execute(f"SELECT count(*) FROM {source}").get)
+    count = int(connection.execute(f"SELECT count(*) FROM {source} WHERE {sound}").get)
+    total = int(connection.execute(f"SELECT count(*) FROM {source}").get)
     wanted = max(10, min(_VECTOR_QUERIES_MAX, _DISTANCES_MAX // max(1, count)))
     step = max(1, -(-count // wanted))
-    rows = scratch.execute(
+    rows = connection.execute(
         f"SELECT key, kind, model, vector FROM (SELECT rowid AS key, typeof({model}) AS kind,"
         f" {typed_expression(model)} AS model, {vector} AS vector,"
         " row_number() OVER (ORDER BY rowid) AS place"
@@ -328,7 +329,7 @@ def _nearest(
     asked = 0
     for key, kind, value, blob in rows:
         query = {"key": key, "vector": blob, "k": _NEIGHBOURS}
-        before = [row[0] for row in scratch.execute(reference, query)]
+        before = [row[0] for row in connection.execute(reference, query)]
         after = _answers(work, _bound(use, kind, value), wrong, **_parameters(kind, value, blob))
         if after is None:
             break
@@ -380,11 +381,11 @@ def _bound(use: Nearest, kind: Any, value: Any) -> Nearest:
 
 
 def _listed(
-    work: _Work, use: Listed, scratch: apsw.Connection, table: Table, wrong: _Differences
+    work: _Work, use: Listed, connection: apsw.Connection, table: Table, wrong: _Differences
 ) -> dict[str, Any]:
     """Compare the rows that a service would list with those of the source."""
     after = _answers(work, use, wrong)
-    before = {row[0] for row in scratch.execute(f"SELECT rowid FROM source.{quote(table.name)}")}
+    before = {row[0] for row in connection.execute(f"SELECT rowid FROM main.{quote(table.name)}")}
     if after is not None:
         work.listings += 1
         found = set(after)

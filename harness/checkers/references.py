@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from harness.checkers.evidence import Evidence
-from harness.checkers.throwaway import attach_at_rest
-from harness.database import open_scratch, quote
+from harness.database import Table, quote, typed_select
 from harness.errors import HarnessError
 from harness.model import DATABASES, Finding, Severity
 
@@ -56,7 +55,7 @@ class _Reference:
 def judge_references(evidence: Evidence, unified: apsw.Connection) -> JudgedReferences:
     """Check every foreign key; one that dangles is old unless a source holds the row it names."""
     judged = JudgedReferences(in_sources=_source_orphans(evidence))
-    sources = _WithSources(evidence)
+    sources = _Sources(evidence)
     try:
         for reference in _declared_references(unified):
             judged.declared += 1
@@ -100,7 +99,7 @@ def _judge(
     judged: JudgedReferences,
     unified: apsw.Connection,
     reference: _Reference,
-    sources: _WithSources,
+    sources: _Sources,
 ) -> None:
     try:
         dangling = unified.execute(
@@ -121,16 +120,12 @@ def _judge(
     if not dangling:
         return
     name = f"{reference.child}.{','.join(reference.columns)} → {reference.parent}"
-    broken = sources.broken(reference)
-    if isinstance(broken, str):
-        judged.fault("foreign-key-unjudged", f"{name} could not be judged: {broken}")
-        return
-    for key, value, source in broken[:_NAMED_MAX]:
+    broken = _broken(unified, reference, sources)
+    for value, source in broken[:_NAMED_MAX]:
         judged.fault(
             "foreign-key-broken",
             f"the reference {name} dangles, but {source} holds the row that it names",
             table=reference.child,
-            key=key,
             column=",".join(reference.columns),
             actual=value,
         )
@@ -142,115 +137,105 @@ def _judge(
         judged.old[name] = judged.old.get(name, 0) + kept
 
 
-class _WithSources:
-    """The unified database and the sources on one connection, to look references up."""
+class _Sources:
+    """The sources, each opened as the main database at its first use, to look rows up in."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
-        self.connection: apsw.Connection | None = None
-        self.tables: dict[tuple[str, str], tuple[str, frozenset[str], tuple[str, ...]]] = {}
+        self.connections: dict[str, apsw.Connection] = {}
+        self.tables: dict[tuple[str, str], Table] = {}
         self.carried = _carried(evidence)
         self.carried_homes = {home.lower() for home in self.carried.values()}
 
-    def open(self) -> apsw.Connection:
-        if self.connection is None:
-            self.connection = open_scratch()
-            assert self.evidence.after is not None  # noqa: S101 (check asks first)
-            attach_at_rest(self.connection, self.evidence.after, "unified")
-            for source in DATABASES:
-                if is_database(self.evidence, source):
-                    attach_at_rest(self.connection, self.evidence.before.path(source), source)
-                    for table in self.evidence.before.tables(source):
-                        names = frozenset(column.name.lower() for column in table.columns)
-                        known = (table.name, names, table.primary_key)
-                        self.tables[source, table.name.lower()] = known
-        return self.connection
-
     def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
+        for connection in self.connections.values():
+            connection.close()
 
-    def homes(self, parent: str) -> Iterator[tuple[str, str]]:
-        """Yield the source tables whose rows live in a unified table."""
-        for (source, table), mapping in self.evidence.mapping.tables.items():
-            if parent.lower() in {target.lower() for target in mapping.targets}:
-                yield source, table.lower()
-        for (source, table), home in self.carried.items():
-            if home.lower() == parent.lower():
-                yield source, table.lower()
+    def homes(self, reference: _Reference) -> Iterator[_Home]:
+        """Yield the source tables whose rows live in the unified parent table."""
+        parent = reference.parent.lower()
+        places = [
+            place
+            for place, mapping in self.evidence.mapping.tables.items()
+            if parent in {target.lower() for target in mapping.targets}
+        ]
+        places += [place for place, home in self.carried.items() if home.lower() == parent]
+        for source, name in places:
+            table = self._table(source, name)
+            columns = _key_columns(reference, table) if table else None
+            if table is not None and columns is not None:
+                yield _Home(self.connections[source], source, table.name, columns)
 
-    def broken(self, reference: _Reference) -> list[tuple[str, str, str]] | str:
-        """Return child key, value and source of each reference that held in a source."""
-        connection = self.open()
-        child, parent = (f"unified.{quote(n)}" for n in (reference.child, reference.parent))
-        values = [f"c.{quote(column)}" for column in reference.columns]
-        held: list[str] = []
-        for source, table in self.homes(reference.parent):
-            found = self.tables.get((source, table))
-            columns = self._keys(reference, found)
-            if found is None or columns is None:
-                continue
-            same = " AND ".join(
-                f"p.{quote(key)} = {value}" for key, value in zip(columns, values, strict=True)
-            )
-            held.append(
-                f"WHEN EXISTS (SELECT 1 FROM {quote(source)}.{quote(found[0])} AS p WHERE {same})"
-                f" THEN '{source}.{found[0].replace(chr(39), chr(39) * 2)}'"
-            )
-        if not held:
-            return []
-        try:
-            return self._query(connection, reference, child, parent, values, held)
-        except apsw.Error as error:
-            return str(error)
+    def _table(self, source: str, name: str) -> Table | None:
+        if source not in self.connections:
+            if not is_database(self.evidence, source):
+                return None
+            self.connections[source] = self.evidence.before.open(source)
+            for table in self.evidence.before.tables(source):
+                self.tables[source, table.name.lower()] = table
+        return self.tables.get((source, name.lower()))
 
-    def _query(
-        self,
-        connection: apsw.Connection,
-        reference: _Reference,
-        child: str,
-        parent: str,
-        values: list[str],
-        held: list[str],
-    ) -> list[tuple[str, str, str]]:
-        present = " AND ".join(f"{value} IS NOT NULL" for value in values)
-        found = "1"
-        exists = connection.execute(
-            "SELECT 1 FROM unified.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE",
-            (reference.parent,),
-        ).get
-        if exists:
-            same = " AND ".join(
-                f"{value} = q.{quote(key)}"
-                for key, value in zip(reference.keys, values, strict=True)
-            )
-            found = f"NOT EXISTS (SELECT 1 FROM {parent} AS q WHERE {same})"
-        shown = " || ',' || ".join(f"substr(hex({value}), 1, 200)" for value in values)
-        rows = connection.execute(
-            f"SELECT hex({values[0]}), {shown}, CASE {' '.join(held)} END AS source"
-            f" FROM {child} AS c WHERE {present} AND {found} AND source IS NOT NULL"
+
+def _key_columns(reference: _Reference, table: Table) -> tuple[str, ...] | None:
+    """Return the source columns that hold what the unified key holds."""
+    if {key.lower() for key in reference.keys} <= {column.name.lower() for column in table.columns}:
+        return reference.keys
+    return table.primary_key if len(table.primary_key) == len(reference.keys) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """A source table that may hold the row that a reference names."""
+
+    connection: apsw.Connection
+    source: str
+    table: str
+    columns: tuple[str, ...]
+
+    def holds(self, values: Sequence[Any], texts: int) -> bool:
+        """Whether a row has these values; bit n of `texts` says that value n is text as bytes."""
+        marks = ["CAST(? AS TEXT)" if texts >> n & 1 else "?" for n in range(len(values))]
+        same = " AND ".join(
+            f"{quote(column)} = {mark}" for column, mark in zip(self.columns, marks, strict=True)
         )
-        return [(_shown(str(k)), _shown(str(v)), str(s)) for k, v, s in rows]
-
-    def _keys(
-        self,
-        reference: _Reference,
-        found: tuple[str, frozenset[str], tuple[str, ...]] | None,
-    ) -> tuple[str, ...] | None:
-        """Return the source columns that hold what the unified key holds."""
-        if found is None:
-            return None
-        _, names, primary = found
-        if {key.lower() for key in reference.keys} <= names:
-            return reference.keys
-        return primary if len(primary) == len(reference.keys) else None
+        sql = f"SELECT 1 FROM {quote(self.table)} WHERE {same} LIMIT 1"
+        return self.connection.execute(sql, tuple(values)).get is not None
 
 
-def _shown(hexadecimal: str) -> str:
-    parts = [
-        bytes.fromhex(part).decode("utf-8", "backslashreplace") for part in hexadecimal.split(",")
-    ]
-    return ", ".join(parts)
+def _broken(
+    unified: apsw.Connection, reference: _Reference, sources: _Sources
+) -> list[tuple[str, str]]:
+    """Return value and source of each dangling reference whose row a source holds."""
+    homes = list(sources.homes(reference))
+    if not homes:
+        return []
+    values = [f"c.{quote(column)}" for column in reference.columns]
+    condition = " AND ".join(f"{value} IS NOT NULL" for value in values)
+    parent = unified.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE",
+        (reference.parent,),
+    ).get
+    if parent is not None:
+        same = " AND ".join(
+            f"p.{quote(key)} = {value}" for key, value in zip(reference.keys, values, strict=True)
+        )
+        there = f"SELECT 1 FROM {quote(reference.parent)} AS p WHERE {same}"
+        condition += f" AND NOT EXISTS ({there})"
+    select = typed_select(values, f"{quote(reference.child)} AS c WHERE {condition}")
+    found: list[tuple[str, str]] = []
+    known: dict[tuple[Any, ...], _Home | None] = {}
+    for row in unified.execute(select):
+        if row not in known:
+            held = (home for home in homes if home.holds(row[1:], int(str(row[0]))))
+            known[row] = next(held, None)
+        if home := known[row]:
+            found.append((_shown(row[1:]), f"{home.source}.{home.table}"))
+    return found
+
+
+def _shown(values: Sequence[Any]) -> str:
+    texts = (v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v for v in values)
+    return ", ".join(str(text)[:200] for text in texts)
 
 
 def is_database(evidence: Evidence, source: str) -> bool:

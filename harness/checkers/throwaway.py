@@ -1,9 +1,8 @@
-"""Evidence at rest, and writable copies of it that nobody keeps: no trial can harm evidence."""
+"""A writable copy of a database that nobody keeps: no trial can harm the evidence."""
 
 from __future__ import annotations
 
 import tempfile
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Final
 
 import apsw
 
-from harness.database import load_vectors, open_read_only, quote
+from harness.database import load_vectors, open_read_only
 
-__all__ = ["attach_at_rest", "throwaway"]
+__all__ = ["throwaway"]
 
 _IN_MEMORY_BYTES_MAX: Final = 64 * 2**20
 
@@ -40,14 +39,3 @@ def throwaway(path: Path) -> Iterator[apsw.Connection]:
                 copy.close(True)
     finally:
         source.close(True)
-
-
-def attach_at_rest(connection: apsw.Connection, path: Path, name: str) -> None:
-    """Attach one of our own quiescent copies read-only; no file is made beside it.
-
-    Where its WAL holds rows it is read with the WAL.
-    """
-    wal = path.with_name(path.name + "-wal")
-    still = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
-    uri = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=ro{still}"
-    connection.execute(f"ATTACH ? AS {quote(name)}", (uri,))

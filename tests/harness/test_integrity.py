@@ -141,3 +141,11 @@ def test_a_file_that_is_no_database_is_a_finding(tmp_path: Path) -> None:
     assert made.after is not None
     made.after.write_bytes(b"no database at all " * 400)
     assert rules(integrity.check(made)) == {"integrity/unreadable"}
+
+
+def test_views_that_name_their_database_are_no_fault(tmp_path: Path) -> None:
+    view = "CREATE VIEW told AS SELECT said FROM main.log;"
+    lost = "DELETE FROM memory WHERE id = 'b1';"
+    result = check(tmp_path, UNIFIED + view + lost, legacy=LEGACY + view)
+    assert "integrity/foreign-key-broken" in rules(result)
+    assert "integrity/unreadable" not in rules(result)

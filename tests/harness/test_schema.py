@@ -263,3 +263,13 @@ def test_affinities_follow_sqlite() -> None:
     names = ("VARCHAR(10)", "BIGINT", "", "DOUBLE", "DATETIME", "FLOATING POINT", "BLOB")
     expected = ["TEXT", "INTEGER", "BLOB", "REAL", "NUMERIC", "INTEGER", "BLOB"]
     assert [ddl.affinity(name) for name in names] == expected
+
+
+def test_a_trigger_that_refuses_by_raise_is_alive(tmp_path: Path) -> None:
+    refuses = (
+        "CREATE TRIGGER fixed BEFORE UPDATE ON legacy_extra"
+        " BEGIN SELECT RAISE(ABORT, 'this stays'); END;"
+    )
+    result = check(tmp_path, unified=TARGET + CARRIED + refuses)
+    assert "schema/trigger-dead" not in rules(result)
+    assert result.examined["triggers fired"] == 5
