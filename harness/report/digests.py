@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import harness
@@ -62,6 +63,10 @@ def directory_files(directory: Path, *, suffixes: Iterable[str] = ()) -> dict[st
     }
 
 
+@cache
 def harness_digest() -> str:
-    """Return the digest of the harness's own files: a report names the build that made it."""
+    """Return the digest of the harness's own files: a report names the build that made it.
+
+    It is taken once: what runs is what was loaded, whatever becomes of the files meanwhile.
+    """
     return tree_digest(directory_files(Path(harness.__file__).resolve().parent))

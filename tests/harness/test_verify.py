@@ -266,6 +266,20 @@ def test_without_a_key_a_changed_report_is_still_refused(signed: Signed) -> None
     assert verify(signed.folder).verdict is Verdict.INVALID
 
 
+def test_without_a_key_a_forged_statement_is_still_refused(signed: Signed) -> None:
+    path = signed.folder / ATTESTATION
+    envelope = Envelope.from_dict(json.loads(path.read_bytes()))
+    envelope.payload = envelope.payload.replace(b"Rehearsal", b"Reversal.")
+    path.write_bytes(envelope_bytes(envelope))
+    assert rules(verify(signed.folder)) == {"verify/signature"}
+
+
+def test_without_a_mapping_the_candidates_own_is_compared(signed: Signed) -> None:
+    signed.mapping.write_text("contract: 1\ntables: {}\n# another\n")
+    given = Given(keys=(signed.public,), candidate=signed.candidate)
+    assert rules(verify(signed.folder, given)) == {"verify/other-candidate", "verify/other-mapping"}
+
+
 def test_a_genuine_report_of_a_failure_is_no_pass(tmp_path: Path) -> None:
     signed = signed_reports.make(tmp_path / "all", report_inputs.broken())
     result = verify(signed.folder, Given(keys=(signed.public,)))
