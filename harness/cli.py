@@ -295,6 +295,22 @@ def mutants(*, only: tuple[str, ...], out: Path | None, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("place", metavar="DATABASE/TABLE/KEY")
+@click.option("--report", type=_FOLDER, required=True, help="A report's folder.")
+@_json
+def explain(*, place: str, report: Path, as_json: bool) -> int:
+    """Tell what became of one source row, and prove it by the report's ledger."""
+    from harness.explain import explain as explain_row  # noqa: PLC0415
+
+    found = explain_row(place, report)
+    if as_json:
+        click.echo(json.dumps({"rows": [one.as_json() for one in found]}))
+    else:
+        click.echo("\n\n".join(one.text() for one in found))
+    return ExitCode.VALID if all(one.proven for one in found) else ExitCode.INVALID
+
+
+@cli.command()
 @click.option("--out", type=_FOLDER, default=Path(), help="Folder of the two files [default: .].")
 def keygen(*, out: Path) -> int:
     """Make a pair of keys to sign reports with."""

@@ -19,6 +19,8 @@ from harness.assemble import (
     vouching,
 )
 from harness.candidate import DEFAULT_MANIFEST, PHASES, Candidate
+from harness.checkers.evidence import Evidence
+from harness.checkers.ledger import store
 from harness.errors import BadInputError
 from harness.fixture.copy import copy_tree
 from harness.fixture.copy_database import copy_database
@@ -29,14 +31,16 @@ from harness.play import play
 from harness.progress import Tell, nobody
 from harness.report import load, summary_line
 from harness.report.bind import bind_candidate, bind_file, bind_harness
-from harness.report.model import Kind, ReportInput
+from harness.report.model import Kind, ReportInput, RunSection
 from harness.run import RunResult, audit
 from harness.scenario import FixtureSource, Kill, Scenario
+from harness.snapshot import Snapshot
 from harness.stage import claim
 
 __all__ = ["Answer", "audit_databases", "play_scenario", "rehearse_tree"]
 
 _DEADLINE_S = 10.0
+_LEDGER = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,9 @@ def rehearse_tree(
         replay=replay + (" --profile full" if deep else ""),
         tell=tell,
     )
-    report = _report(Kind.REHEARSAL, f"Rehearsal of {candidate.name}", began, candidate, result)
+    made = _section(result, out, candidate.mapping)
+    title = f"Rehearsal of {candidate.name}"
+    report = _report(Kind.REHEARSAL, title, began, candidate, made, result)
     return _answer(replace(report, profile=profile), result, out, key)
 
 
@@ -120,7 +126,9 @@ def play_scenario(
     candidate = Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
     claim(out)
     result = play(scenario, out, candidate=candidate, all_checkers=profile == "full", tell=tell)
-    report = _report(Kind.SCENARIO, f"Scenario {scenario.name}", began, candidate, result)
+    made = _section(result, out, candidate.mapping)
+    title = f"Scenario {scenario.name}"
+    report = _report(Kind.SCENARIO, title, began, candidate, made, result)
     subjects = [*report.subjects, bind_file(scenario.path, name=f"scenario/{scenario.name}")]
     return _answer(replace(report, subjects=tuple(subjects)), result, out, key)
 
@@ -154,7 +162,8 @@ def audit_databases(
         + (["--mapping", str(mapping.resolve())] if mapping else [])
     )
     result = audit(run / "before", unified, loaded, out, tell=tell, replay=replay)
-    report = _report(Kind.AUDIT, "Audit of a migration", began, None, result)
+    made = _section(result, out, named)
+    report = _report(Kind.AUDIT, "Audit of a migration", began, None, made, result)
     subjects = [*report.subjects, bind_file(named, name="mapping")]
     return _answer(replace(report, subjects=tuple(subjects)), result, out, key)
 
@@ -169,8 +178,26 @@ def _keep_apart(source: Path, out: Path) -> None:
         )
 
 
+def _section(result: RunResult, out: Path, mapping: Path) -> RunSection:
+    """Return the run for the report, its ledger in a file beside it for `explain`."""
+    made = section(result)
+    run = out / "run"
+    loaded = Mapping.load(mapping)
+    unified = run / "after" / loaded.unified
+    if made.ledger is None or not unified.is_file():
+        return made
+    evidence = Evidence(before=Snapshot.of(run / "before"), mapping=loaded, after=unified)
+    store(evidence, out / _LEDGER)
+    return replace(made, ledger=replace(made.ledger, path=_LEDGER))
+
+
 def _report(
-    kind: Kind, title: str, began: str, candidate: Candidate | None, result: RunResult
+    kind: Kind,
+    title: str,
+    began: str,
+    candidate: Candidate | None,
+    made: RunSection,
+    result: RunResult,
 ) -> ReportInput:
     subjects = bound(result, kept="run")
     if candidate is not None:
@@ -178,7 +205,7 @@ def _report(
     return ReportInput(
         kind=kind,
         title=title,
-        runs=(section(result),),
+        runs=(made,),
         subjects=(*subjects, bind_harness()),
         versions=versions(),
         started_at=began,
