@@ -1,8 +1,8 @@
 """Mutants: the candidate broken on purpose in many ways, each of which the gate must catch.
 
 A definition names a file of the candidate, a piece of its text and what takes its place. The
-mutant is a patched copy of the candidate; it is run and judged like any other. The checkers do
-not know the mutants: where one survives, a checker is missing something.
+mutant is a patched copy of the candidate; it is played and judged like any other. The checkers
+do not know the mutants: where one survives, a checker is missing something.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from typing import Any
 
 import yaml
 
-from harness.candidate import DEFAULT_MANIFEST, Candidate
+from harness.candidate import DEFAULT_MANIFEST
 from harness.errors import BadInputError
 from harness.fixture.build import build
 from harness.fixture.recipe import Recipe
 from harness.generators.plan import working_directory
 from harness.judge import CHECKER_NAMES
 from harness.model import Severity, Verdict
+from harness.play import play
 from harness.progress import Happening, Tell, nobody
 from harness.report.model import Mutant as ReportedMutant
 from harness.report.model import MutantMatrix
-from harness.run import RunResult, rehearse
+from harness.run import RunResult
+from harness.scenario import FixtureSource, Kill, Scenario
 from harness.suggest import unknown_key
 
 __all__ = [
     "DEFINITIONS",
+    "Edit",
     "Judged",
     "Mutant",
     "MutantsResult",
@@ -47,28 +50,44 @@ __all__ = [
 DEFINITIONS = Path(__file__).resolve().parent.parent / "tests" / "mutants"
 """Where the mutants' definitions lie, several in a YAML file."""
 
-_KEYS = ("name", "breaks", "file", "find", "replace", "fixture", "until", "expect")
-_REQUIRED = ("name", "breaks", "file", "find", "replace")
+_EDIT_KEYS = ("file", "find", "replace")
+_KEYS = (
+    "name", "breaks", *_EDIT_KEYS, "also", "fixture", "until", "rollback_from", "kill", "expect",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One change of one file of the candidate; `find` stands exactly once in `file`."""
+
+    file: str
+    find: str
+    replace: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One way to break the candidate. `file` is relative to the folder of its manifest.
+    """One way to break the candidate: edits of files relative to the folder of its manifest.
 
-    `find` stands exactly once in `file`. `fixture` names a recipe file in the definitions'
-    folder; `until` is the last phase that is applied; `expect` are checks of which one must
-    catch it, where it matters which.
+    `fixture` names a recipe file in the definitions' folder. `until` is the last phase that is
+    applied, `rollback_from` are phases to roll back from and `kill` are crash points
+    (`phase/step`). `expect` are checks of which one must catch it, where it matters which.
     """
 
     name: str
     breaks: str
-    file: str
-    find: str
-    replace: str
+    edits: tuple[Edit, ...]
     defined_in: Path
     fixture: str = "default"
     until: str = "cleanup"
+    rollback_from: tuple[str, ...] = ()
+    kill: tuple[str, ...] = ()
     expect: tuple[str, ...] = ()
+
+    @property
+    def story(self) -> tuple[object, ...]:
+        """What is played with it, whatever is broken: mutants of one story share a control."""
+        return self.fixture, self.until, self.rollback_from, self.kill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,49 +176,56 @@ def _load(path: Path) -> Iterable[Mutant]:
 def _mutant(given: Any, path: Path, number: int) -> Mutant:
     if not isinstance(given, dict):
         raise BadInputError(f"{path}: mutant {number} must be a mapping of keys")
-    name = str(given.get("name", number))
+    where = f"{path}: mutant `{given.get('name', number)}`"
     for key in given:
         if key not in _KEYS:
-            raise BadInputError(f"{path}: mutant `{name}`: {unknown_key(key, _KEYS)}")
-    for key in _REQUIRED:
-        if not isinstance(given.get(key), str) or (key != "replace" and not given[key]):
-            raise BadInputError(f"{path}: mutant `{name}` needs the text `{key}`")
-    expect = tuple(str(check) for check in given.get("expect", ()))
-    for check in expect:
+            raise BadInputError(f"{where}: {unknown_key(key, _KEYS)}")
+    also = given.get("also", [])
+    edits = [{key: given.get(key) for key in _EDIT_KEYS}, *also]
+    lists = {
+        key: tuple(str(item) for item in given.get(key, ()))
+        for key in ("rollback_from", "kill", "expect")
+    }
+    for check in lists["expect"]:
         if check not in CHECKER_NAMES:
-            raise BadInputError(f"{path}: mutant `{name}` expects an unknown check `{check}`")
-    texts = {key: str(given[key]) for key in (*_REQUIRED, "fixture", "until") if key in given}
-    return Mutant(**texts, expect=expect, defined_in=path)
+            raise BadInputError(f"{where} expects an unknown check `{check}`")
+    return Mutant(
+        name=_text(given, "name", where),
+        breaks=_text(given, "breaks", where),
+        edits=tuple(_edit(edit, where) for edit in edits),
+        defined_in=path,
+        fixture=str(given.get("fixture", "default")),
+        until=str(given.get("until", "cleanup")),
+        **lists,
+    )
+
+
+def _edit(given: Any, where: str) -> Edit:
+    if not isinstance(given, dict) or set(given) - set(_EDIT_KEYS):
+        raise BadInputError(f"{where}: each edit has the keys {', '.join(_EDIT_KEYS)} only")
+    texts = {key: _text(given, key, where) for key in _EDIT_KEYS}
+    if texts["find"] == texts["replace"]:
+        raise BadInputError(f"{where} is no mutant: `find` and `replace` are the same")
+    return Edit(**texts)
+
+
+def _text(given: dict[str, Any], key: str, where: str) -> str:
+    value = given.get(key)
+    if not isinstance(value, str) or (not value and key != "replace"):
+        raise BadInputError(f"{where} needs the text `{key}`")
+    return value
 
 
 def plant(mutant: Mutant, package: Path, out: Path) -> Path:
     """Copy the candidate's folder `package` into `out`, patched, and return its manifest.
 
-    BadInputError where the definition is stale (its text is not there exactly once) or changes
-    nothing.
+    BadInputError where the definition is stale (its text is not there exactly once) or what it
+    makes is no program.
     """
-    source = package / mutant.file
-    where = f"{mutant.defined_in}: mutant `{mutant.name}`"
-    if not source.is_file():
-        raise BadInputError(f"{where} is stale: there is no file {source}")
-    text = source.read_text(encoding="utf-8")
-    count = text.count(mutant.find)
-    if count != 1:
-        raise BadInputError(
-            f"{where} is stale: its `find` stands {count} times in {mutant.file}, not once;"
-            " follow the candidate's text"
-        )
-    if mutant.find == mutant.replace:
-        raise BadInputError(f"{where} is no mutant: `find` and `replace` are the same")
     copy = out / package.name
-    shutil.copytree(package, copy)
-    patched = text.replace(mutant.find, mutant.replace)
-    if source.suffix == ".py":
-        try:
-            compile(patched, mutant.file, "exec")
-        except SyntaxError as error:
-            raise BadInputError(f"{where} is no program: {error}") from error
-    (copy / mutant.file).write_text(patched, encoding="utf-8")
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.partial"))
+    for edit in mutant.edits:
+        _patch(copy / edit.file, edit, f"{mutant.defined_in}: mutant `{mutant.name}`")
     manifest = copy / "candidate.yaml"
     document = yaml.safe_load(manifest.read_text(encoding="utf-8"))
     document["pythonpath"] = [".."]
@@ -207,14 +233,34 @@ def plant(mutant: Mutant, package: Path, out: Path) -> Path:
     return manifest
 
 
+def _patch(path: Path, edit: Edit, where: str) -> None:
+    if not path.is_file():
+        raise BadInputError(f"{where} is stale: the candidate has no file {edit.file}")
+    text = path.read_text(encoding="utf-8")
+    count = text.count(edit.find)
+    if count != 1:
+        shown = " ".join(edit.find.split())[:60]
+        raise BadInputError(
+            f"{where} is stale: `{shown}` stands {count} times in {edit.file}, not once;"
+            " follow the candidate's text"
+        )
+    patched = text.replace(edit.find, edit.replace)
+    if path.suffix == ".py":
+        try:
+            compile(patched, edit.file, "exec")
+        except SyntaxError as error:
+            raise BadInputError(f"{where} is no program: {error}") from error
+    path.write_text(patched, encoding="utf-8")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
-    """One mutant to run, or the unbroken candidate where it is None, on a fixture that stands."""
+    """One candidate to play: a mutant, or the unbroken one as its `control`."""
 
-    mutant: Mutant | None
+    mutant: Mutant
+    control: bool
     manifest: Path
     fixture: Path
-    until: str
     directory: Path
 
 
@@ -249,29 +295,19 @@ def run_mutants(
 def _tasks(
     mutants: Sequence[Mutant], directory: Path, manifest: Path, scratch: Path
 ) -> list[_Task]:
-    tasks: list[_Task] = []
+    """Build the fixtures, plant the mutants; the controls of every story come first."""
     for fixture in dict.fromkeys(mutant.fixture for mutant in mutants):
-        recipe = directory / f"fixture-{fixture}.yaml"
-        build(Recipe.load(recipe), scratch / "fixtures" / fixture)
-    control: dict[tuple[str, str], None] = dict.fromkeys((m.fixture, m.until) for m in mutants)
-    for number, (fixture, until) in enumerate(control):
-        tasks.append(
-            _Task(
-                mutant=None,
-                manifest=manifest,
-                fixture=scratch / "fixtures" / fixture,
-                until=until,
-                directory=scratch / f"control-{number}",
-            )
-        )
-    for number, mutant in enumerate(mutants):
-        own = scratch / f"mutant-{number}"
+        build(Recipe.load(directory / f"fixture-{fixture}.yaml"), scratch / "fixtures" / fixture)
+    stories = {mutant.story: mutant for mutant in reversed(mutants)}
+    tasks: list[_Task] = []
+    for number, mutant in enumerate((*stories.values(), *mutants)):
+        own, control = scratch / f"{number}", number < len(stories)
         tasks.append(
             _Task(
                 mutant=mutant,
-                manifest=plant(mutant, manifest.parent, own / "candidate"),
+                control=control,
+                manifest=manifest if control else plant(mutant, manifest.parent, own / "candidate"),
                 fixture=scratch / "fixtures" / mutant.fixture,
-                until=mutant.until,
                 directory=own,
             )
         )
@@ -290,8 +326,8 @@ def _judge(tasks: list[_Task], processes: int, tell: Tell) -> tuple[Judged, ...]
         else:
             results = map(_run_one, tasks)
         for task, (caught, digest, elapsed_s) in zip(tasks, results, strict=True):
-            if task.mutant is None:
-                _must_be_valid(caught, task)
+            if task.control:
+                _must_be_valid(caught, task.mutant)
                 continue
             one = Judged(mutant=task.mutant, caught=caught, digest=digest, elapsed_s=elapsed_s)
             judged.append(one)
@@ -306,31 +342,43 @@ def _judge(tasks: list[_Task], processes: int, tell: Tell) -> tuple[Judged, ...]
     return tuple(judged)
 
 
-def _must_be_valid(caught: dict[str, tuple[str, ...]], task: _Task) -> None:
+def _must_be_valid(caught: dict[str, tuple[str, ...]], mutant: Mutant) -> None:
     if caught:
         found = "; ".join(f"{name}: {', '.join(rules)}" for name, rules in caught.items())
         raise BadInputError(
-            f"the unbroken candidate is not valid on the mutants' fixture {task.fixture.name}"
-            f" (until {task.until}: {found}), so no mutant can be judged; make it valid first"
+            f"the unbroken candidate is not valid on the mutants' fixture {mutant.fixture!r}, as"
+            f" the mutant `{mutant.name}` is played ({found}), so no mutant can be judged; make it"
+            " valid first"
         )
 
 
 def _run_one(task: _Task) -> tuple[dict[str, tuple[str, ...]], str | None, float]:
-    """Rehearse one candidate and return the error rules by checker; its files are removed."""
+    """Play one candidate and return the error rules by checker; its files are removed."""
     began = time.monotonic()
-    candidate = Candidate.load(task.manifest)
-    result = rehearse(task.fixture, candidate, task.directory / "run", until=task.until)
+    mutant = task.mutant
+    scenario = Scenario(
+        name=mutant.name,
+        description=mutant.breaks,
+        fixture=FixtureSource(copied=task.fixture),
+        path=mutant.defined_in,
+        candidate=task.manifest,
+        until=mutant.until,
+        rollback_from=mutant.rollback_from,
+        kills=(Kill(during="apply", at=mutant.kill, when=("after",)),) if mutant.kill else (),
+    )
+    result = play(scenario, task.directory / "play")
     shutil.rmtree(task.directory, ignore_errors=True)
-    return _caught(result, task.mutant), result.applied_digest, time.monotonic() - began
+    return _caught(result, mutant), result.applied_digest, time.monotonic() - began
 
 
-def _caught(result: RunResult, mutant: Mutant | None) -> dict[str, tuple[str, ...]]:
+def _caught(result: RunResult, mutant: Mutant) -> dict[str, tuple[str, ...]]:
+    """Return the rules of the errors by check; nothing where none is of a check it expects."""
     caught: dict[str, tuple[str, ...]] = {}
     for check in result.results:
         rules = {f.rule for f in check.findings if f.severity is Severity.ERROR}
         if check.verdict is Verdict.INVALID:
             caught[check.checker] = tuple(sorted(rules))
-    if mutant is not None and mutant.expect and not set(mutant.expect) & set(caught):
+    if mutant.expect and not set(mutant.expect) & set(caught):
         return {}
     return caught
 
