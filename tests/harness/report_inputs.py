@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from harness.model import CheckResult, Finding, Severity, Verdict
@@ -194,3 +194,47 @@ def broken() -> ReportInput:
     return rehearsal(
         check("rows", *findings), check("integrity", warning), check("in-use", examined=0)
     )
+
+
+def hostile() -> ReportInput:
+    """A report in which every name and value would like to be markup."""
+    base = gate(survivor=True)
+    finding = replace(lost_row(HOSTILE), rule=HOSTILE)
+    result = replace(
+        check("rows", finding),
+        verifies=HOSTILE,
+        examined={HOSTILE: 1},
+        details={HOSTILE: HOSTILE},
+    )
+    run = replace(
+        section(HOSTILE, [result]),
+        summary=HOSTILE,
+        fixture=HOSTILE,
+        steps=(Step(name=HOSTILE, phase=HOSTILE, outcome=HOSTILE),),
+    )
+    assert base.mutants is not None
+    mutant = replace(base.mutants.mutants[-1], name=HOSTILE, summary=HOSTILE)
+    return replace(
+        base,
+        title=HOSTILE,
+        candidate=HOSTILE,
+        runs=(run,),
+        mutants=replace(base.mutants, mutants=(mutant,)),
+        crash_points=(replace(base.crash_points[0], converged=False, text=HOSTILE),),
+        campaigns=(replace(base.campaigns[0], claim=HOSTILE, failures=(HOSTILE,)),),
+    )
+
+
+def nothing() -> ReportInput:
+    """A gate in which nothing ran."""
+    return replace(rehearsal(), kind=Kind.GATE, runs=(), subjects=(), vouching=None)
+
+
+INPUTS: dict[str, Callable[[], ReportInput]] = {
+    "rehearsal": rehearsal,
+    "gate": gate,
+    "failing gate": lambda: gate(survivor=True, failing=True),
+    "broken": broken,
+    "hostile": hostile,
+    "nothing": nothing,
+}
