@@ -32,7 +32,7 @@ class Convergence:
     """Interrupts a candidate on copies of `fixture` below `out`, and gathers what came of it.
 
     `before` and `applied` are what the start and the end of an uninterrupted run look like.
-    `all_checkers`: judge a resumed run by all checkers too, beside comparing it with `applied`.
+    `with_checkers` judge a resumed run too, beside comparing it with `applied`.
     """
 
     candidate: Candidate
@@ -41,7 +41,7 @@ class Convergence:
     out: Path
     before: Snapshot
     applied: Snapshot
-    all_checkers: bool = False
+    with_checkers: tuple[str, ...] = ("backups", "integrity")
     tell: Tell = nobody
     seed: int = 1
     findings: list[Finding] = field(default_factory=list)
@@ -180,7 +180,6 @@ class Convergence:
             yield from _differences(self.before, now, place)
 
     def _checked(self, now: Snapshot, tree: Path, place: str) -> Iterator[Finding]:
-        names = CHECKERS if self.all_checkers else {"backups", "integrity"}
         evidence = Evidence(
             before=self.before,
             mapping=Mapping.load(self.candidate.mapping),
@@ -189,7 +188,7 @@ class Convergence:
             backups=self.candidate.backups,
         )
         for name in CHECKERS:
-            if name in names and name != "rollback":
+            if name in self.with_checkers and name != "rollback":
                 for finding in checked(name, evidence).findings:
                     if finding.severity is Severity.ERROR:
                         yield replace(finding, cause=f"{place}: {finding.cause}")

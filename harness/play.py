@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.candidate import DEFAULT_MANIFEST, Candidate, Driver
+from harness.checkers import CHECKERS
 from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
@@ -78,7 +79,7 @@ def play(
                 out=out,
                 before=Snapshot.of(out / "run" / "before"),
                 applied=Snapshot.of(out / "run" / "after"),
-                all_checkers=all_checkers,
+                with_checkers=tuple(CHECKERS) if all_checkers else ("backups", "integrity"),
                 tell=tell,
                 seed=scenario.seed,
             )

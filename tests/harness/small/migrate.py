@@ -72,7 +72,7 @@ class Migration:
 
     def plan(self) -> None:
         for phase in PHASES:
-            for step in STEPS[phase]:
+            for step in STEPS[phase][FAULT == "forgetful-plan" :]:
                 say(event="planned", phase=phase, step=step)
         say(event="done", state=self.state())
 
@@ -85,6 +85,10 @@ class Migration:
         if self.going_back.exists():
             self.restore()
             self.forget()
+        if FAULT == "false-refusal":
+            self.build()
+            self.swap()
+            raise RefusalError("I touched nothing")
         for phase in PHASES[: PHASES.index(self.until) + 1]:
             say(event="phase_started", phase=phase)
             for step in STEPS[phase]:
@@ -120,7 +124,7 @@ class Migration:
             if self.legacy.exists():
                 db.execute("ATTACH ? AS old", (str(self.legacy),))
                 db.execute("INSERT INTO legacy_notes SELECT id, text FROM old.notes")
-            if FAULT == "drop-row":
+            if FAULT == "drop-row" or (FAULT == "drop-row-on-resume" and not self.lockstep):
                 db.execute("DELETE FROM legacy_notes WHERE rowid = 1")
 
     def check(self) -> None:
@@ -128,10 +132,13 @@ class Migration:
             time.sleep(60)
 
     def swap(self) -> None:
-        if FAULT == "die" and not (self.home / "died").exists():
-            (self.home / "died").touch()
+        died = self.tree.parent / "died"
+        if FAULT == "die" or (FAULT == "die-once" and not died.exists()):
+            died.touch()
             os.abort()
         copy_database(self.shadow, self.root)
+        if FAULT == "no-unified":
+            self.root.unlink()
 
     def count(self) -> None:
         pass
