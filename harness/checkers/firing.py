@@ -120,9 +120,9 @@ def _attempt(
             statement, values = _insert(item.table, columns, new)
         else:
             place = _put(connection, item, columns, old)
-            if place is None:
+            if place is None and shape.timing != "instead of":
                 return Firing("silent")
-            where, values = place
+            where, values = place or ("1", [])  # of a view, the rows that it shows
             if shape.event == "update":
                 changed = _changed(shape, columns, old, new)
                 sets = ", ".join(f"{quote(name)} = ?" for name in changed)
@@ -204,12 +204,12 @@ def _attempts(
     connection: apsw.Connection, shape: TriggerShape, columns: Sequence[Column], item: Item
 ) -> Iterator[tuple[Row, Row]]:
     """Yield rows before and after that satisfy the condition, the plainest first."""
-    base = _base_row(connection, item.table, columns)
+    bases = [_base_row(connection, item.table, columns, salt=salt) for salt in (0, 1)]
     mentioned = _mentioned(shape, columns)
     if not mentioned:
-        yield base, base
+        yield from ((base, base) for base in bases)
         return
-    choices = [_choices(connection, item.table, c, shape, base) for c in mentioned]
+    choices = [_choices(connection, item.table, c, shape, bases[0]) for c in mentioned]
     sides = 1 if shape.event != "update" else 2
     names = [column.name for column in mentioned]
     product = itertools.product(*(choices * sides))
@@ -217,7 +217,8 @@ def _attempts(
         first = dict(zip(names, combination[: len(names)], strict=True))
         second = dict(zip(names, combination[-len(names) :], strict=True))
         if _holds(connection, shape.when, first, second):
-            yield {**base, **first}, {**base, **second}
+            for base in bases:
+                yield {**base, **first}, {**base, **second}
 
 
 def _mentioned(shape: TriggerShape, columns: Sequence[Column]) -> list[Column]:
@@ -260,37 +261,50 @@ def _choices(
     return unique[:6]
 
 
-def _base_row(connection: apsw.Connection, table: str, columns: Sequence[Column]) -> Row:
-    """Return values for the columns that a row cannot do without, and a few that it can."""
+def _base_row(
+    connection: apsw.Connection, table: str, columns: Sequence[Column], *, salt: int
+) -> Row:
+    """Return values for the columns that a row cannot do without, and a few that it can.
+
+    Another `salt` gives another row, should the first collide with one that is there.
+    """
+    keys = [column for column in columns if column.primary_key_position]
+    without_rowid = connection.execute(
+        "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+        (table,),
+    ).get
     row: Row = {}
     for column in columns:
-        integer_key = column.primary_key_position == 1 and "INT" in column.declared_type.upper()
-        if column.generated or integer_key:
+        integer_key = keys == [column] and column.declared_type.upper() == "INTEGER"
+        if column.generated or (integer_key and not without_rowid):
             continue
         needed = column.not_null or bool(column.primary_key_position)
         if not needed and column.default is not None:
             continue
-        for value in _candidates(connection, table, column):
+        for value in _candidates(connection, table, column, salt=salt):
             if _admitted(connection, table, column, value):
                 row[column.name] = value
                 break
     return row
 
 
-def _plain(column: Column) -> Value:
+def _plain(column: Column, *, salt: int = 0) -> Value:
     kind = affinity(column.declared_type)
     if kind == "INTEGER":
-        return 1
+        return 1 + salt * 7_000_000
     if kind in ("REAL", "NUMERIC"):
-        return 0.5
+        return 0.5 + salt / 4
     if "BLOB" in column.declared_type.upper():
         return _FLOAT_ONE
-    return f"probe {column.name} \u00e9"
+    return f"probe {column.name} \u00e9{' again' * salt}"
 
 
-def _candidates(connection: apsw.Connection, table: str, column: Column) -> list[Value]:
+def _candidates(
+    connection: apsw.Connection, table: str, column: Column, *, salt: int = 0
+) -> list[Value]:
     literals = [v for check in _checks(connection, table, column.name) for v in _literals(check)]
-    return [_plain(column), *literals, "{}", "[]", "2001-02-03 04:05:06", 1, 0.5, _FLOAT_ONE, 0]
+    plain = [_plain(column, salt=n) for n in range(salt, -1, -1)]
+    return [*plain, *literals, "{}", "[]", "2001-02-03 04:05:06", 1, 0.5, _FLOAT_ONE, 0]
 
 
 @lru_cache(maxsize=2048)

@@ -273,3 +273,35 @@ def test_a_trigger_that_refuses_by_raise_is_alive(tmp_path: Path) -> None:
     result = check(tmp_path, unified=TARGET + CARRIED + refuses)
     assert "schema/trigger-dead" not in rules(result)
     assert result.examined["triggers fired"] == 5
+
+
+def test_triggers_on_views_fire_on_rows_that_are_there(tmp_path: Path) -> None:
+    views = (
+        "INSERT INTO notes (seq, id, body) VALUES (1, '1', 'x');"
+        "CREATE VIEW seen AS SELECT seq, id, body FROM notes;"
+        "CREATE TRIGGER seen_insert INSTEAD OF INSERT ON seen BEGIN"
+        " INSERT INTO notes (seq, id, body) VALUES (NEW.seq, NEW.id, NEW.body); END;"
+        "CREATE TRIGGER seen_update INSTEAD OF UPDATE ON seen BEGIN"
+        " UPDATE notes SET body = NEW.body WHERE seq = OLD.seq; END;"
+        "CREATE TRIGGER seen_delete INSTEAD OF DELETE ON seen BEGIN"
+        " DELETE FROM notes WHERE seq = OLD.seq; END;"
+    )
+    result = check(tmp_path, unified=TARGET + CARRIED + views)
+    assert rules(result) == set()
+    assert result.details["triggers not fired"] == []
+
+
+def test_keys_of_every_kind_can_be_made_up(tmp_path: Path) -> None:
+    tables = (
+        "CREATE TABLE k1 (a INTEGER, b INT NOT NULL, PRIMARY KEY (a, b)) WITHOUT ROWID;"
+        "CREATE TABLE k2 (a INTEGER PRIMARY KEY, b ANY NOT NULL, c INT UNIQUE NOT NULL) STRICT;"
+        "CREATE TABLE k3 (a TEXT CHECK (json_valid(a)) NOT NULL, b REAL CHECK (b > 3) NOT NULL,"
+        " c BLOB NOT NULL, d TEXT NOT NULL CHECK (d GLOB '20[0-9][0-9]-*'), PRIMARY KEY (a));"
+        "INSERT INTO k2 VALUES (1, 1, 1);"
+    )
+    for name in ("k1", "k2", "k3"):
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            tables += f"CREATE TRIGGER {name}_{event} AFTER {event} ON {name} BEGIN SELECT 1; END;"
+    result = check(tmp_path, unified=TARGET + CARRIED + tables)
+    assert rules(result) == set()
+    assert result.details["triggers not fired"] == []
