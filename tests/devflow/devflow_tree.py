@@ -30,7 +30,7 @@ DATABASES = {
 }
 LOG = "logs/model-registry.log"
 _OURS = {"backups", ".devflow-migration"}
-_SIDES = ("-wal", "-shm")
+_SIDES = ("-wal", "-shm", "-journal")
 _EPOCH = "1700000000"
 
 Row = tuple[object, ...]
