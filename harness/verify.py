@@ -6,6 +6,7 @@ is told too, for a check that looks at nothing proves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -328,7 +329,8 @@ def _places(folder: Path, subject: dict[str, Any], given: Given) -> Iterator[_Pl
         yield _Place(folder / kept, own=True)
     mapping = given.mapping
     if name == "mapping" and mapping is None and given.candidate and given.candidate.is_file():
-        mapping = Candidate.load(given.candidate).mapping
+        with contextlib.suppress(BadInputError):  # the candidate itself is told to be unreadable
+            mapping = Candidate.load(given.candidate).mapping
     named = {
         "candidate": given.candidate,
         "mapping": mapping,

@@ -89,6 +89,7 @@ BOUND: dict[str, tuple[Callable[[Signed], Path], str]] = {
     "kept mapping": (lambda s: s.folder / "evidence/mapping.yaml", "The mapping is not the one"),
     "kept scenario": (lambda s: s.folder / "evidence/scenario/small.yaml", "A scenario is not"),
     "candidate's code": (lambda s: s.candidate.parent / "migrate.py", "candidate is another one"),
+    "candidate's manifest": (lambda s: s.candidate, "candidate is another one"),
     "mapping in use": (lambda s: s.mapping, "The mapping is not the one"),
     "scenario in use": (lambda s: s.scenarios / "small.yaml", "A scenario is not the one"),
 }
