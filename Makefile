@@ -35,8 +35,12 @@ scenario: $(READY) ## play one scenario: NAME=its-name or FILE=its-file, SEED=nu
 	@$(BIN)/harness scenario $(or $(FILE),$(NAME)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 test: $(READY) ## run the tests, scenarios among them, and print the coverage
-	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest --cov --cov-report=term -n $(WORKERS) --dist loadgroup $(ARGS)
+	@rm -f .coverage .coverage.*; mkdir -p reports
+	@{ $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) 2>&1; \
+		echo $$? >reports/test.status; } | tee reports/test.log
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	@sed -n '/short test summary/,$$p' reports/test.log; tail -n 1 reports/test.log; \
+		exit "$$(cat reports/test.status)"
 
 check: $(READY) ## lint, formatting, types and layers
 	@$(BIN)/ruff check .
