@@ -11,9 +11,9 @@ from contextlib import closing, suppress
 
 import apsw
 
-from devflow.migration.copying import is_planned_here
 from devflow.migration.database import columns, quote
 from devflow.migration.inverse import inverse_expression
+from devflow.migration.shapes import is_planned_here
 from devflow.migration.tables import PLANNED, TableMap
 
 __all__ = ["over_rebuilt_rows"]

@@ -17,10 +17,9 @@ import apsw
 
 from devflow.migration.account import decide, script, unplanned_of
 from devflow.migration.carrying import carry_sequence, carry_tables
-from devflow.migration.copying import add_other_columns, copy_chunk, is_planned_here, other_columns
+from devflow.migration.copying import Start, copy_chunk
 from devflow.migration.database import (
     has_table,
-    number,
     open_writable,
     remove,
     statements,
@@ -28,6 +27,7 @@ from devflow.migration.database import (
     uri,
 )
 from devflow.migration.registry import import_log
+from devflow.migration.shapes import add_other_columns, is_planned_here, other_columns
 from devflow.migration.tables import PLANNED, TableMap, planned
 from devflow.migration.tree import SOURCES, Tree
 
@@ -35,7 +35,8 @@ __all__ = ["STEPS", "VERSION", "create", "run_step"]
 
 VERSION = "2.0.0"
 _AUTOINCREMENT = (("root", "session_audit_log"),)
-_EARLY_INDEX = "idx_memory_embeddings_block"  # merging looks embeddings up by their block
+# Merging looks embeddings up by their block: where it must, the index is made before its time.
+_EARLY_INDEX, _EARLY_INDEX_OF = "idx_memory_embeddings_block", "memory_block_embeddings"
 Counts = dict[str, int]
 
 
@@ -46,7 +47,7 @@ def create(tree: Tree) -> Counts:
         connection.execute(f"PRAGMA page_size = {_page_size(tree)}")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         with transaction(connection):
-            tables = [text for text in statements(script()) if _is_early(text)]
+            tables = [text for text in statements(script()) if _is_table(text)]
             for text in tables:
                 connection.execute(text)
             for source in SOURCES:
@@ -57,9 +58,9 @@ def create(tree: Tree) -> Counts:
     return {"tables": len(tables)}
 
 
-def _is_early(text: str) -> bool:
-    body = "\n".join(line for line in text.splitlines() if not line.startswith("--")).lstrip()
-    return body.startswith("CREATE TABLE") or f"INDEX {_EARLY_INDEX} " in body
+def _is_table(text: str) -> bool:
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return body.lstrip().startswith("CREATE TABLE")
 
 
 def _page_size(tree: Tree) -> int:
@@ -132,12 +133,12 @@ def _copy_table(connection: apsw.Connection, step: str) -> Counts:
             return _finish(connection, step, {})
     while True:
         with transaction(connection):
-            position, bases, counts = _position(connection, table, step)
+            position, start, counts = _position(connection, table, step)
             last, rules = copy_chunk(
                 connection,
                 table,
                 after=position,
-                bases=bases,
+                start=start,
                 import_task=_import_task(connection, source),
             )
             if last is None:
@@ -152,27 +153,23 @@ def _copy_table(connection: apsw.Connection, step: str) -> Counts:
 
 def _position(
     connection: apsw.Connection, table: TableMap, step: str
-) -> tuple[int | None, dict[str, int], Counts]:
-    """Return the last rowid copied, each target's highest key before the table, and the counts."""
+) -> tuple[int | None, Start, Counts]:
+    """Return the last rowid copied, how things stood before the first, and the counts."""
     row = connection.execute(
         "SELECT position, base, counts FROM migration_steps WHERE step = ?", (step,)
     ).fetchone()
     if row is not None:
         counts = dict(json.loads(str(row[2])))
-        bases = dict(json.loads(str(row[1])))
-        return (int(row[0]) if counts else None), bases, counts
-    bases = {
-        target.table: _highest(connection, target.table, target.key) for target in table.targets
-    }
-    connection.execute(
-        "INSERT INTO migration_steps (step, base) VALUES (?, ?)", (step, json.dumps(bases))
-    )
+        return (int(str(row[0])) if counts else None), Start.from_text(str(row[1])), counts
     add_other_columns(connection, table)  # a table without rows has the columns, too
-    return None, bases, {}
-
-
-def _highest(connection: apsw.Connection, table: str, key: str) -> int:
-    return number(connection, f"SELECT COALESCE(max({key}), 0) FROM {table}")
+    start = Start.of(connection, table)
+    if not start.straight and _EARLY_INDEX_OF in start.bases:
+        early = next(text for text in statements(script()) if f"INDEX {_EARLY_INDEX} " in text)
+        connection.execute(early.replace("CREATE INDEX", "CREATE INDEX IF NOT EXISTS"))
+    connection.execute(
+        "INSERT INTO migration_steps (step, base) VALUES (?, ?)", (step, start.as_text())
+    )
+    return None, start, {}
 
 
 def _import_task(connection: apsw.Connection, source: str) -> str | None:
@@ -245,7 +242,8 @@ def _registry(connection: apsw.Connection, tree: Tree) -> Counts:
 def _index(connection: apsw.Connection, tree: Tree) -> Counts:
     """Create the indexes and fill the full-text ones, now that the rows are there."""
     del tree
-    later = [text for text in statements(script()) if not _is_early(text)]
+    connection.execute(f"DROP INDEX IF EXISTS {_EARLY_INDEX}")  # all are made in their order
+    later = [text for text in statements(script()) if not _is_table(text)]
     searched = []
     for text in later:
         connection.execute(text).fetchall()

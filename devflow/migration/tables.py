@@ -39,7 +39,8 @@ class Target:
     `identifier` is the unified column that must be unique, `identity` the legacy column it comes
     from (none: it is made up). `same` are the conditions under which the row `p`, `s` is the same
     thing as a row `u` of another source, and merged into it; `repairs` are what a row that an
-    earlier attempt brought in gets from the legacy original.
+    earlier attempt brought in gets from the legacy original. `met` are queries that yield a row
+    where rows must be placed with care; else `straight` replaces dearer forward expressions.
     """
 
     table: str
@@ -50,6 +51,8 @@ class Target:
     identity: str | None = "id"
     same: tuple[str, ...] = ()
     repairs: Mapping[str, str] = field(default_factory=dict)
+    met: tuple[str, ...] = ()
+    straight: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,6 +424,12 @@ def _legacy() -> tuple[TableMap, ...]:
                     "created_at": "{created_at}",
                     "updated_at": "{created_at}",
                 },
+                # While every block kept its identifier, what names it stays true as it is.
+                met=(
+                    "SELECT 1 FROM origin_legacy_memory_blocks"
+                    " WHERE rule NOT IN ('kept', 'keyed') LIMIT 1",
+                ),
+                straight={"block_id": "{memory_block_id}"},
                 same=(
                     f"u.block_id = {block_id}",
                     "u.model IS {model_id}",

@@ -6,10 +6,10 @@ from contextlib import closing
 
 import apsw
 
-from devflow.migration.copying import is_planned_here, other_columns
 from devflow.migration.database import columns, number, open_source, open_writable, quote, uri
 from devflow.migration.errors import MigrationError
 from devflow.migration.inverse import inverse_expression
+from devflow.migration.shapes import is_planned_here, other_columns
 from devflow.migration.tables import PLANNED, TableMap
 from devflow.migration.tree import SOURCES, Tree
 
