@@ -1,5 +1,7 @@
 # Needs Python 3.11 or later, make and git; every other tool is put into .venv, once.
-PYTHON ?= python3
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(or $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -18,7 +20,7 @@ setup: $(READY) ## make .venv with everything that is locked
 	@:
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	@$(PYTHON) -c '$(NEW_ENOUGH)' \
 		|| { echo 'Python 3.11 or later is needed: make PYTHON=/path/of/it'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'setting up $(VENV)'
@@ -39,7 +41,7 @@ test: $(READY) ## run the tests, scenarios among them, and print the coverage
 	@{ $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) 2>&1; \
 		echo $$? >reports/test.status; } | tee reports/test.log
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
-	@sed -n '/short test summary/,$$p' reports/test.log; tail -n 1 reports/test.log; \
+	@grep -E '^(FAILED|ERROR) ' reports/test.log; tail -n 1 reports/test.log; \
 		exit "$$(cat reports/test.status)"
 
 check: $(READY) ## lint, formatting, types and layers
