@@ -202,3 +202,26 @@ def test_every_text_with_a_word_gets_a_query_of_its_own() -> None:
 def test_words_beside_bytes_past_ascii_are_left_out() -> None:
     queries, _ = queries_of([(1, "caf\u00e9s plain \u00fcber".encode())], limit=10)
     assert list(queries) == ['"plain"']
+
+
+def test_a_file_that_is_no_database_is_a_finding(tmp_path: Path) -> None:
+    made = evidence(tmp_path, sources={"legacy": SOURCE}, unified=UNIFIED, in_use=USES)
+    assert made.after is not None
+    made.after.write_bytes(b"no database at all " * 400)
+    assert rules(in_use.check(made)) <= {"in-use/unreadable", "in-use/query-failed"}
+    assert in_use.check(made).verdict is Verdict.INVALID
+
+
+def test_long_texts_are_searched_by_their_beginning_and_end(tmp_path: Path) -> None:
+    long = "first " + "x " * 5_000 + " lastword"
+    sources = {
+        "legacy": f"CREATE TABLE s (id INTEGER PRIMARY KEY, body); INSERT INTO s"
+        f" VALUES (1, '{long}'), (2, 12345), (3, x'6279746573')"
+    }
+    use = {**USES["fulltext"][0], "source": "legacy.s"}
+    rows = f"(1, 1, '{long}'), (2, 2, 12345), (3, 3, x'6279746573')"
+    unified = UNIFIED.split("INSERT")[0] + f"INSERT INTO u_texts VALUES {rows};" + REBUILD
+    made = evidence(tmp_path, sources=sources, unified=unified, in_use={"fulltext": [use]})
+    result = in_use.check(made)
+    assert result.findings == ()
+    assert result.details["fulltext"]["legacy.s"]["texts asked for"] == 3

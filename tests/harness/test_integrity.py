@@ -149,3 +149,46 @@ def test_views_that_name_their_database_are_no_fault(tmp_path: Path) -> None:
     result = check(tmp_path, UNIFIED + view + lost, legacy=LEGACY + view)
     assert "integrity/foreign-key-broken" in rules(result)
     assert "integrity/unreadable" not in rules(result)
+
+
+def test_rows_of_carried_tables_are_looked_up_too(tmp_path: Path) -> None:
+    tables = (
+        "CREATE TABLE p (a INT, b INT, PRIMARY KEY (a, b));"
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, x INT, y INT, FOREIGN KEY (x, y) REFERENCES p);"
+    )
+    rows = "INSERT INTO c VALUES " + ",".join(f"({n}, {n}, 1)" for n in range(30)) + ";"
+    parents = "INSERT INTO p VALUES " + ",".join(f"({n}, 1)" for n in range(25)) + ";"
+    made = evidence(
+        tmp_path,
+        sources={"legacy": LEGACY + tables + rows + parents},
+        unified=UNIFIED + tables + rows,
+        tables=TABLES,
+        carried="SELECT 'legacy', 'log', 'log' UNION ALL SELECT 'legacy', 'p', 'p'"
+        " UNION ALL SELECT 'legacy', 'c', 'c'",
+        sequences="SELECT 'legacy', 'log', 'log'",
+    )
+    result = integrity.check(made)
+    broken = [f for f in result.findings if f.rule == "integrity/foreign-key-broken"]
+    assert len(broken) == 21
+    assert broken[0].actual == "0, 1"
+    assert broken[-1].cause.startswith("5 more references")
+    assert result.details["references that dangled before"]["c.x,y → p"] == 5
+
+
+def test_a_foreign_key_that_sqlite_cannot_check_is_found(tmp_path: Path) -> None:
+    odd = (
+        "CREATE TABLE q (a); CREATE TABLE r (a REFERENCES q (a));"
+        "INSERT INTO r VALUES (1); INSERT INTO q VALUES (1);"
+    )
+    assert rules(check(tmp_path / "planned", UNIFIED + odd)) == {"integrity/foreign-key-mismatch"}
+    made = evidence(
+        tmp_path / "carried",
+        sources={"legacy": LEGACY + odd},
+        unified=UNIFIED + odd,
+        tables=TABLES,
+        carried="SELECT 'legacy', 'r', 'r'",
+        sequences="SELECT 'legacy', 'log', 'log'",
+    )
+    result = integrity.check(made)
+    assert rules(result) == set()
+    assert "integrity/foreign-key-mismatch" in rules(result, Severity.NOTE)
