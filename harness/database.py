@@ -71,16 +71,19 @@ def _uri(path: Path, mode: str) -> str:
     return f"file:{urllib.parse.quote(str(path.resolve()))}?mode={mode}"
 
 
+def _uri_at_rest(path: Path) -> str:
+    wal = path.with_name(path.name + "-wal")
+    unread = wal.exists() and wal.stat().st_size
+    return _uri(path, "ro") + ("" if unread else "&immutable=1")
+
+
 def open_read_only(path: Path, *, vectors: bool = False, at_rest: bool = False) -> apsw.Connection:
     """Open one of our own copies for reading; `vectors` loads sqlite-vec into it.
 
     `at_rest` promises that nobody writes it meanwhile: where its WAL holds nothing, no `-shm`
     and `-wal` files are then made beside it, and it may lie in a folder that cannot be written.
     """
-    uri = _uri(path, "ro")
-    wal = path.with_name(path.name + "-wal")
-    if at_rest and not (wal.exists() and wal.stat().st_size):
-        uri += "&immutable=1"
+    uri = _uri_at_rest(path) if at_rest else _uri(path, "ro")
     connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     connection.set_busy_timeout(5_000)
     if vectors:
@@ -101,9 +104,10 @@ def load_vectors(connection: apsw.Connection) -> None:
     connection.enable_load_extension(False)
 
 
-def attach(connection: apsw.Connection, path: Path, name: str) -> None:
-    """Attach `path` read-only as `name`."""
-    connection.execute(f"ATTACH ? AS {quote(name)}", (_uri(path, "ro"),))
+def attach(connection: apsw.Connection, path: Path, name: str, *, at_rest: bool = False) -> None:
+    """Attach `path` read-only as `name`; `at_rest` is that of `open_read_only`."""
+    uri = _uri_at_rest(path) if at_rest else _uri(path, "ro")
+    connection.execute(f"ATTACH ? AS {quote(name)}", (uri,))
 
 
 def columns_of(

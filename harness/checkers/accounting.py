@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from harness.checkers.evidence import Evidence
-from harness.checkers.plan import Correspondence, correspondences
+from harness.checkers.plan import Correspondence, correspondences, rowid_name
 from harness.checkers.values import Row, Value, encode, read_rows, render
 from harness.database import Table, quote, row_tables
 from harness.mapping import TableMapping
@@ -24,7 +24,6 @@ __all__ = ["LISTED_MAX", "LOG_TABLE", "Accounts", "LedgerEntry", "Problems", "Ta
 
 LISTED_MAX = 25
 LOG_TABLE = "model-registry.log"
-_ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +99,6 @@ def plain_key(values: Row) -> str | None:
     if not values or None in values:
         return None
     return ",".join(v if isinstance(v, str) and v.isprintable() else render(v) for v in values)
-
-
-def rowid_name(table: Table) -> str | None:
-    """Return a name by which the table's rowid can be asked for; None where it has none."""
-    taken = {column.name.lower() for column in table.columns}
-    if table.without_rowid:
-        return None
-    return next((name for name in _ROWID_NAMES if name not in taken), None)
 
 
 class Accounts:

@@ -1,4 +1,8 @@
-"""Two sides compared in bounded memory: digests first, rows only where those differ."""
+"""Two sides compared in bounded memory, every value with its type.
+
+Large sides whose rows are numbered alike are compared where they lie (`aligned`); all others by
+digests first (`digests`), and by rows only where those differ.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,10 @@ from dataclasses import dataclass, field
 import apsw
 import numpy as np
 
+from harness.checkers.aligned import aligned, left_over, split
 from harness.checkers.digests import Digest, Side, count_rows, digest, encoded_rows
 from harness.checkers.pairing import Difference, pair_rows
-from harness.checkers.values import Row
+from harness.checkers.values import Row, encode, raw_select
 from harness.checkers.worker import Worker, WorkerError
 from harness.errors import InvariantError
 
@@ -22,6 +27,7 @@ _BUCKETS_MAX = 65_536
 _ROWS_A_BUCKET = 8
 _GROUP_BYTES_MAX = 32 * 1024 * 1024
 _PARALLEL_ROWS = 100_000
+_ALIGNED_ROWS = 5_000
 
 
 class SideError(Exception):
@@ -70,6 +76,7 @@ def compare(
     parallel_rows: int = _PARALLEL_ROWS,
     connections: tuple[apsw.Connection, apsw.Connection] | None = None,
     worker: Worker | None = None,
+    aligned_rows: int = _ALIGNED_ROWS,
 ) -> Comparison:
     """Compare two sides as multisets of typed rows; SideError where a side's SQL fails.
 
@@ -87,13 +94,57 @@ def compare(
                 connections = ours, stack.enter_context(closing(right.connect()))
         with _speaking_of(right=False):
             rows = count_rows(connections[0], left)
+        if rows >= parallel_rows and worker is None:
+            worker = stack.enter_context(Worker())
+        helper = worker if rows >= parallel_rows else None
+        if rows >= aligned_rows and left.row and right.row:
+            quick = _aligned(connections, left, right, helper, rows=rows, listed_max=listed_max)
+            if quick is not None:
+                return quick
         buckets = 1
         while buckets < _BUCKETS_MAX and buckets * _ROWS_A_BUCKET < rows:
             buckets *= 2
         reader: _Here | _There = _Here(connections[1], right, buckets)
-        if rows >= parallel_rows:
-            reader = _There(worker or stack.enter_context(Worker()), right, buckets)
+        if helper is not None:
+            reader = _There(helper, right, buckets)
         return _compare(_Here(connections[0], left, buckets), reader, listed_max=listed_max)
+
+
+def _aligned(
+    connections: tuple[apsw.Connection, apsw.Connection],
+    left: Side,
+    right: Side,
+    worker: Worker | None,
+    *,
+    rows: int,
+    listed_max: int,
+) -> Comparison | None:
+    """Compare the rows where they lie, each with its namesake; None where that does not do."""
+    with _speaking_of(right=True):
+        # Alone first: beside the source, a name that is missing might be found there.
+        look = raw_select([*right.expressions, right.row or "NULL"], right.source)
+        connections[1].execute(f"EXPLAIN {look}").fetchall()
+    try:
+        first, second = split(connections[0], left)
+        if worker:
+            worker.ask_left_over(left, right, second)
+            over = left_over(left, right, first)
+            others = worker.left_over()
+        else:
+            over, others = left_over(left, right, first), left_over(left, right, second)
+        if over is None or others is None:
+            return None
+        found = aligned(connections, left, right, left_rows=rows, over=over + others)
+    except (apsw.Error, WorkerError):
+        return None  # the digests will say whose SQL it was
+    if found is None:
+        return None
+    result = Comparison(left_rows=found.left_rows, right_rows=found.right_rows)
+    pending: dict[bytes, int] = {}
+    _count_in(pending, map(encode, found.left), 1)
+    _count_in(pending, map(encode, found.right), -1)
+    result.add(_paired(pending, left.key), listed_max=listed_max)
+    return result
 
 
 @dataclass(slots=True)

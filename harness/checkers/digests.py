@@ -26,6 +26,7 @@ __all__ = ["Digest", "Side", "count_rows", "digest", "encoded_rows"]
 
 _BATCH_ROWS_MAX = 512
 _BATCH_BYTES = 4 * 1024 * 1024
+_ALIAS = "gate_source"
 _Numbers = npt.NDArray[np.uint64]
 
 
@@ -34,21 +35,35 @@ class Side:
     """One side: the values of its rows as SQL expressions over `source` (what follows FROM).
 
     Both sides of a comparison have as many expressions, in the same order; `key` are the
-    positions of the key's columns, empty where there is no key.
+    positions of the key's columns, empty where there is no key. `row` is SQL for a number that
+    both sides have for one row, where they have one.
     """
 
     path: str
     source: str
     expressions: tuple[str, ...]
     key: tuple[int, ...] = ()
+    row: str | None = None
 
     @classmethod
     def table(
-        cls, path: Path, table: str, columns: Iterable[str], *, key: Sequence[int] = ()
+        cls,
+        path: Path,
+        table: str,
+        columns: Iterable[str],
+        *,
+        key: Sequence[int] = (),
+        rowid: str | None = None,
     ) -> Side:
-        """Return the side that is a table scanned plainly."""
-        names = tuple(f"t.{quote(column)}" for column in columns)
-        return cls(path=str(path), source=f"{quote(table)} AS t", expressions=names, key=tuple(key))
+        """Return the side that is a table scanned plainly; `rowid` is a name of its rowid."""
+        # An alias that no mapping uses, for both sides meet in one query (see `aligned`).
+        return cls(
+            path=str(path),
+            source=f"{quote(table)} AS {_ALIAS}",
+            expressions=tuple(f"{_ALIAS}.{quote(column)}" for column in columns),
+            key=tuple(key),
+            row=f"{_ALIAS}.{rowid}" if rowid else None,
+        )
 
     def connect(self) -> apsw.Connection:
         """Open the side's database for reading; a misspelt name is an error, never a string."""

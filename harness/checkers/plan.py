@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import apsw
 
 from harness.checkers.evidence import Evidence
-from harness.database import quote
+from harness.database import Table, quote
 from harness.mapping import TableMapping
 from harness.model import DATABASES, Finding
 
-__all__ = ["Correspondence", "correspondences"]
+__all__ = ["Correspondence", "correspondences", "rowid_name"]
+
+_ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,13 @@ class Correspondence:
         if self.mapped is not None:
             return self.mapped.from_
         return f"{quote(self.unified_table or '')} AS t"
+
+    def row(self, table: Table) -> str | None:
+        """Return SQL for the source row's rowid, or what stands for it where it was carried."""
+        name = rowid_name(table)
+        if name is None:
+            return None
+        return self.mapped.key if self.mapped else f"t.{name}"
 
     def inverse_of(self, column: str) -> str | None:
         """Return the SQL that gives the source column back, None where nothing does."""
@@ -74,3 +83,11 @@ def correspondences(
             source=source, table=name, mapped=None, unified_table=target
         )
     return found, problems
+
+
+def rowid_name(table: Table) -> str | None:
+    """Return a name by which the table's rowid can be asked for; None where it has none."""
+    taken = {column.name.lower() for column in table.columns}
+    if table.without_rowid:
+        return None
+    return next((name for name in _ROWID_NAMES if name not in taken), None)

@@ -18,7 +18,7 @@ from harness.checkers.compare import Comparison, SideError, compare
 from harness.checkers.digests import Side
 from harness.checkers.evidence import Evidence
 from harness.checkers.explaining import FINDINGS_MAX, Place, explain
-from harness.checkers.plan import Correspondence, correspondences
+from harness.checkers.plan import Correspondence, correspondences, rowid_name
 from harness.checkers.residue import residue_of
 from harness.checkers.values import render
 from harness.checkers.worker import Worker
@@ -135,12 +135,14 @@ def _check_table(
             )
     key = tuple(columns.index(name) for name in table.primary_key if name in columns)
     key = key if len(key) == len(table.primary_key) else ()
-    left = Side.table(evidence.before.path(found.source), table.name, columns, key=key)
+    path = evidence.before.path(found.source)
+    left = Side.table(path, table.name, columns, key=key, rowid=rowid_name(table))
     right = Side(
         path=str(evidence.after),
         source=found.from_,
         expressions=tuple(found.inverse_of(name) or "NULL" for name in columns),
         key=key,
+        row=found.row(table),
     )
     try:
         comparison = compare(
@@ -156,7 +158,12 @@ def _check_table(
     tally.examined[f"{found.source} rows"] += comparison.left_rows
     tally.tables.append(_figures(found, comparison))
     if isinstance(found.mapped, TableMapping):
-        _add_residue(connections[1], found.mapped, table, tally)
+        try:
+            tally.residue += residue_of(
+                connections[1], found.mapped, table, of=comparison.right_rows
+            )
+        except apsw.Error as error:
+            tally.findings.append(_inverse_fails(found.source, table.name, f"its residue: {error}"))
 
 
 def _figures(found: Correspondence, comparison: Comparison) -> dict[str, Any]:
@@ -170,15 +177,6 @@ def _figures(found: Correspondence, comparison: Comparison) -> dict[str, Any]:
         "invented": comparison.invented,
         "changed": comparison.changed,
     }
-
-
-def _add_residue(
-    unified: apsw.Connection, mapped: TableMapping, table: Table, tally: _Tally
-) -> None:
-    try:
-        tally.residue += residue_of(unified, mapped, table)
-    except apsw.Error as error:
-        tally.findings.append(_inverse_fails(mapped.source, mapped.table, f"residue: {error}"))
 
 
 def _inverse_fails(source: str, table: str | None, text: str) -> Finding:

@@ -15,6 +15,7 @@ from typing import IO, Any
 import apsw
 import numpy as np
 
+from harness.checkers.aligned import left_over
 from harness.checkers.digests import Digest, Side, digest, encoded_rows
 from harness.errors import InvariantError
 
@@ -76,6 +77,16 @@ class Worker:
             yield body[start : start + length]
             start += length
 
+    def ask_left_over(self, left: Side, right: Side, span: tuple[int, int]) -> None:
+        """Let the worker begin on `aligned.left_over`."""
+        self._ask({"left": asdict(left), "side": asdict(right), "span": span})
+
+    def left_over(self) -> list[int] | None:
+        """Wait for what is left over."""
+        head, _ = self._answer()
+        numbers: list[int] | None = head["left_over"]
+        return numbers
+
     def _ask(self, what: dict[str, Any]) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
@@ -108,11 +119,17 @@ def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
+def _side(told: dict[str, Any]) -> Side:
+    return Side(**{**told, "expressions": tuple(told["expressions"]), "key": tuple(told["key"])})
+
+
 def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    told = request["side"]
-    side = Side(**{**told, "expressions": tuple(told["expressions"]), "key": tuple(told["key"])})
-    buckets = request["buckets"]
+    side = _side(request["side"])
     try:
+        if "span" in request:
+            low, high = request["span"]
+            return {"left_over": left_over(_side(request["left"]), side, (low, high))}, b""
+        buckets = request["buckets"]
         with closing(side.connect()) as connection:
             if request["wanted"] is None:
                 result = digest(connection, side, buckets=buckets)

@@ -188,7 +188,7 @@ VALUES = st.one_of(
 ROWS = st.lists(st.tuples(VALUES, VALUES), max_size=12)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(left=ROWS, right=ROWS, key=st.sampled_from([(), (0,), (0, 1)]))
 def test_counts_agree_with_multisets_of_typed_rows(
     left: list[tuple[Value, Value]],
