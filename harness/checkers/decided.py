@@ -2,7 +2,7 @@
 
 The candidate's list of decisions is a claim. What it calls kept must mean the same, what it calls
 merged or repaired must be there, what it calls dropped must be dead in the source (tried on a
-throwaway copy) or say the same as something that was not dropped.
+copy of its schema) or say the same as something that was not dropped.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from harness.checkers.ddl import index_shape, same_words
 from harness.checkers.ddl_diff import Catalog, Item, Kind, catalog_of, shape_of
 from harness.checkers.evidence import Evidence
 from harness.checkers.firing import fire, fire_alone
-from harness.checkers.throwaway import throwaway
-from harness.checkers.working import select_problem, text_index_problem
-from harness.database import columns_of, quote
-from harness.errors import HarnessError
+from harness.checkers.throwaway import throwaway_schema
+from harness.checkers.working import select_problem
+from harness.database import columns_of, load_vectors, quote
 from harness.mapping import TableMapping
 from harness.model import DATABASES, Finding, Severity
 
@@ -113,19 +112,22 @@ def source_objects(evidence: Evidence, claims: Claims, unified: Catalog) -> Acco
     """Account for every object of every source; see the module's first lines."""
     account = Account(findings=list(claims.findings))
     for source in DATABASES:
+        if evidence.before.state(source) != "sqlite":
+            continue
+        connection = evidence.before.open(source)
         try:
-            if evidence.before.state(source) != "sqlite":
-                continue
-        except HarnessError:
-            continue  # the run has said already that it is no database
-        with throwaway(evidence.before.path(source)) as copy:
-            _Accountant(evidence, claims, unified, account, source, copy).run()
+            load_vectors(connection)
+            catalog = catalog_of(connection)
+            with throwaway_schema(connection) as copy:
+                _Accountant(evidence, claims, unified, account, source, copy, catalog).run()
+        finally:
+            connection.close()
     return account
 
 
 @dataclass(slots=True)
 class _Accountant:
-    """Accounts for one source's objects on a throwaway copy of it."""
+    """Accounts for one source's objects; what is tried, on a copy of its schema alone."""
 
     evidence: Evidence
     claims: Claims
@@ -133,10 +135,9 @@ class _Accountant:
     account: Account
     source: str
     copy: apsw.Connection
-    catalog: Catalog = field(default_factory=dict)
+    catalog: Catalog
 
     def run(self) -> None:
-        self.catalog = catalog_of(self.copy)
         for item in self.catalog.values():
             planned = self.planned(item.name)
             if item.kind is Kind.TABLE and planned is not None:
@@ -261,14 +262,9 @@ class _Accountant:
 
     def dead(self, item: Item) -> bool:
         """Whether an object does not work in the source; what cannot be told counts as alive."""
-        if item.kind is Kind.VIEW:
-            return select_problem(self.copy, item.name) is not None
-        if item.kind is Kind.VIRTUAL:
-            return select_problem(self.copy, item.name) is not None or (
-                "fts5" in item.sql.lower()
-                and text_index_problem(self.copy, item.name) is not None
-                and not self.rebuilds(item)
-            )
+        if item.kind in (Kind.VIEW, Kind.VIRTUAL):
+            there = self.copy.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (item.name,))
+            return there.get is not None and select_problem(self.copy, item.name) is not None
         if item.kind is Kind.TRIGGER:
             alone = fire_alone(self.copy, item)
             return (
@@ -277,14 +273,6 @@ class _Accountant:
                 and fire(self.copy, item).outcome != "fired"
             )
         return False
-
-    def rebuilds(self, item: Item) -> bool:
-        try:
-            table = quote(item.name)
-            self.copy.execute(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
-        except apsw.Error:
-            return False
-        return True
 
     def says_again(self, item: Item) -> bool:
         """Whether something that was not dropped means the same, in the source or unified."""
