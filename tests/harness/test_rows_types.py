@@ -162,7 +162,7 @@ def test_sql_that_fails_says_whose_it_was(parallel_rows: int, tmp_path: Path) ->
     path = table(tmp_path / "l", "", ["'k', 1, 1"])
     good = Side.table(path, "t", COLUMNS, key=(0,))
     bad = Side.table(path, "t", ["id", "v", "missing"], key=(0,))
-    with pytest.raises(SideError, match=r"no such column: t\.missing") as right:
+    with pytest.raises(SideError, match=r"no such column: \w+\.missing") as right:
         compare(good, bad, parallel_rows=parallel_rows)
     assert right.value.right
     with pytest.raises(SideError, match="no such column") as left:
