@@ -143,7 +143,7 @@ class _Tally:
     failure: Failure | None = None
 
 
-def run(
+def run(  # noqa: PLR0913 - a campaign in full, all keyword-only
     *,
     out: Path,
     profile: str = "quick",
@@ -152,11 +152,13 @@ def run(
     manifest: Path = DEFAULT_MANIFEST,
     processes: int = 2,
     limit_s: float | None = None,
+    shrink_s: float | None = None,
     tell: Tell = nobody,
 ) -> CampaignResult:
     """Put the candidate through `examples` generated trees, in `processes` with a seed each.
 
-    Failures are left as scenario files in `out`. `limit_s` ends the campaign early.
+    Failures are left as scenario files in `out`. `limit_s` ends the campaign early, `shrink_s`
+    the shrinking of a failure; both are the profile's where they are None.
     """
     chosen = PROFILES[profile]
     wanted = examples if examples is not None else chosen.examples
@@ -169,7 +171,7 @@ def run(
             seed=own,
             out=out.resolve(),
             limit_s=limit_s if limit_s is not None else chosen.limit_s,
-            shrink_s=chosen.shrink_s,
+            shrink_s=shrink_s if shrink_s is not None else chosen.shrink_s,
         )
         for n, own in enumerate(seeds)
     ]

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.candidate import Candidate, Driver, Outcome
+from harness.candidate import PHASES, Candidate, Driver, Outcome
 from harness.checkers import CHECKERS
 from harness.checkers.evidence import Evidence
 from harness.judge import checked
 from harness.mapping import Mapping
-from harness.model import CheckResult, Finding, Severity
+from harness.model import DATABASES, CheckResult, Finding, Severity
 from harness.nemeses.kill import CrashPoint, crash_points, kill_at, walk
 from harness.progress import Happening, Tell, nobody
 from harness.scenario import Kill
@@ -65,6 +65,7 @@ class Convergence:
             found = [
                 *self._must(self.driver.apply(tree, until=phase), place),
                 *self._state(tree, phase, place),
+                *self._sources_kept(tree, phase),
                 *self._to_start(tree, place),
                 *self._to_end(tree, f"apply after {place}"),
             ]
@@ -72,6 +73,13 @@ class Convergence:
             self.recoveries += 2
             self.findings += found
             self.tell(Happening(text=place, mark="bad" if found else "ok"))
+
+    def _sources_kept(self, tree: Path, phase: str) -> Iterator[Finding]:
+        """The old databases are there until the last phase: what follows may still need them."""
+        for name in DATABASES if phase != PHASES[-1] else ():
+            if self.before.path(name).exists() and not (tree / DATABASES[name]).exists():
+                cause = f"after the phase {phase}, before cleaning up, {DATABASES[name]} is gone"
+                yield Finding(rule="convergence/removed-early", cause=cause, database=name)
 
     def kill(self, kill: Kill) -> None:
         """Kill the command at each of the points that `kill` means, and recover both ways."""

@@ -7,14 +7,13 @@ do not know the mutants: where one survives, a checker is missing something.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,10 @@ DEFINITIONS = Path(__file__).resolve().parent.parent / "tests" / "mutants"
 
 _EDIT_KEYS = ("file", "find", "replace")
 _KEYS = (
-    "name", "breaks", *_EDIT_KEYS, "also", "fixture", "until", "rollback_from", "kill", "expect",
+    "name", "breaks", *_EDIT_KEYS, "also", "fixture", "rollback_from", "kill",
 )  # fmt: skip
+_OF_THE_REST = ("rollback", "idempotence", "convergence")
+_OF_THE_APPLIED = tuple(name for name in CHECKER_NAMES if name not in _OF_THE_REST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +70,8 @@ class Edit:
 class Mutant:
     """One way to break the candidate: edits of files relative to the folder of its manifest.
 
-    `fixture` names a recipe file in the definitions' folder. `until` is the last phase that is
-    applied, `rollback_from` are phases to roll back from and `kill` are crash points
-    (`phase/step`). `expect` are checks of which one must catch it, where it matters which.
+    `fixture` names a recipe file in the definitions' folder. `rollback_from` are phases to roll
+    back from and `kill` are crash points (`phase/step`), where it is only seen there.
     """
 
     name: str
@@ -79,15 +79,13 @@ class Mutant:
     edits: tuple[Edit, ...]
     defined_in: Path
     fixture: str = "default"
-    until: str = "cleanup"
     rollback_from: tuple[str, ...] = ()
     kill: tuple[str, ...] = ()
-    expect: tuple[str, ...] = ()
 
     @property
     def story(self) -> tuple[object, ...]:
         """What is played with it, whatever is broken: mutants of one story share a control."""
-        return self.fixture, self.until, self.rollback_from, self.kill
+        return self.fixture, self.rollback_from, self.kill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,19 +181,14 @@ def _mutant(given: Any, path: Path, number: int) -> Mutant:
     also = given.get("also", [])
     edits = [{key: given.get(key) for key in _EDIT_KEYS}, *also]
     lists = {
-        key: tuple(str(item) for item in given.get(key, ()))
-        for key in ("rollback_from", "kill", "expect")
+        key: tuple(str(item) for item in given.get(key, ())) for key in ("rollback_from", "kill")
     }
-    for check in lists["expect"]:
-        if check not in CHECKER_NAMES:
-            raise BadInputError(f"{where} expects an unknown check `{check}`")
     return Mutant(
         name=_text(given, "name", where),
         breaks=_text(given, "breaks", where),
         edits=tuple(_edit(edit, where) for edit in edits),
         defined_in=path,
         fixture=str(given.get("fixture", "default")),
-        until=str(given.get("until", "cleanup")),
         **lists,
     )
 
@@ -264,6 +257,9 @@ class _Task:
     directory: Path
 
 
+_Result = tuple[dict[str, tuple[str, ...]], str | None, float]
+
+
 def run_mutants(
     directory: Path = DEFINITIONS,
     *,
@@ -315,30 +311,28 @@ def _tasks(
 
 
 def _judge(tasks: list[_Task], processes: int, tell: Tell) -> tuple[Judged, ...]:
+    """Play every candidate, each in one of `processes`; the first bad control ends it all."""
+    if processes < 2:
+        return _heard(tasks, map(_run_one, tasks), tell)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=processes, mp_context=context) as pool:
+        try:
+            return _heard(tasks, pool.map(_run_one, tasks), tell)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _heard(tasks: list[_Task], results: Iterable[_Result], tell: Tell) -> tuple[Judged, ...]:
     judged: list[Judged] = []
-    with contextlib.ExitStack() as stack:
-        if processes > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = stack.enter_context(
-                ProcessPoolExecutor(max_workers=processes, mp_context=context)
-            )
-            results = pool.map(_run_one, tasks)
-        else:
-            results = map(_run_one, tasks)
-        for task, (caught, digest, elapsed_s) in zip(tasks, results, strict=True):
-            if task.control:
-                _must_be_valid(caught, task.mutant)
-                continue
-            one = Judged(mutant=task.mutant, caught=caught, digest=digest, elapsed_s=elapsed_s)
-            judged.append(one)
-            by = ", ".join(caught) or "SURVIVED"
-            tell(
-                Happening(
-                    text=f"{task.mutant.name}: {by}",
-                    mark="ok" if caught else "bad",
-                    elapsed_s=elapsed_s,
-                )
-            )
+    for task, (caught, digest, elapsed_s) in zip(tasks, results, strict=True):
+        if task.control:
+            _must_be_valid(caught, task.mutant)
+            continue
+        one = Judged(mutant=task.mutant, caught=caught, digest=digest, elapsed_s=elapsed_s)
+        judged.append(one)
+        by, mark = ", ".join(caught) or "SURVIVED", "ok" if caught else "bad"
+        tell(Happening(text=f"{task.mutant.name}: {by}", mark=mark, elapsed_s=elapsed_s))
     return tuple(judged)
 
 
@@ -352,8 +346,12 @@ def _must_be_valid(caught: dict[str, tuple[str, ...]], mutant: Mutant) -> None:
         )
 
 
-def _run_one(task: _Task) -> tuple[dict[str, tuple[str, ...]], str | None, float]:
-    """Play one candidate and return the error rules by checker; its files are removed."""
+def _run_one(task: _Task) -> _Result:
+    """Play one candidate and return the error rules by check; its files are removed.
+
+    What `apply` left is judged first. Only where nothing is wrong with that, and always for a
+    control, is it applied again and rolled back.
+    """
     began = time.monotonic()
     mutant = task.mutant
     scenario = Scenario(
@@ -362,24 +360,32 @@ def _run_one(task: _Task) -> tuple[dict[str, tuple[str, ...]], str | None, float
         fixture=FixtureSource(copied=task.fixture),
         path=mutant.defined_in,
         candidate=task.manifest,
-        until=mutant.until,
-        rollback_from=mutant.rollback_from,
-        kills=(Kill(during="apply", at=mutant.kill, when=("after",)),) if mutant.kill else (),
     )
-    result = play(scenario, task.directory / "play")
+    result = play(
+        scenario if task.control else replace(scenario, checkers=_OF_THE_APPLIED),
+        task.directory / "play",
+    )
+    if task.control or not _caught(result):
+        more = replace(
+            scenario,
+            checkers=_OF_THE_REST,
+            rollback_from=mutant.rollback_from,
+            kills=(Kill(during="apply", at=mutant.kill, when=("after",)),) if mutant.kill else (),
+        )
+        result = replace(
+            result, results=(*result.results, *play(more, task.directory / "more").results)
+        )
     shutil.rmtree(task.directory, ignore_errors=True)
-    return _caught(result, mutant), result.applied_digest, time.monotonic() - began
+    return _caught(result), result.applied_digest, time.monotonic() - began
 
 
-def _caught(result: RunResult, mutant: Mutant) -> dict[str, tuple[str, ...]]:
-    """Return the rules of the errors by check; nothing where none is of a check it expects."""
+def _caught(result: RunResult) -> dict[str, tuple[str, ...]]:
+    """Return the rules of the errors by check."""
     caught: dict[str, tuple[str, ...]] = {}
     for check in result.results:
         rules = {f.rule for f in check.findings if f.severity is Severity.ERROR}
         if check.verdict is Verdict.INVALID:
             caught[check.checker] = tuple(sorted(rules))
-    if mutant.expect and not set(mutant.expect) & set(caught):
-        return {}
     return caught
 
 
