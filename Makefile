@@ -38,7 +38,7 @@ scenario: $(READY) ## play one scenario: NAME=its-name or FILE=its-file, SEED=nu
 
 test: $(READY) ## run the tests, scenarios among them, and print the coverage
 	@rm -f .coverage .coverage.*; mkdir -p reports
-	@{ $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup $(ARGS) 2>&1; \
+	@{ $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(ARGS) 2>&1; \
 		echo $$? >reports/test.status; } | tee reports/test.log
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 	@grep -E '^(FAILED|ERROR) ' reports/test.log; tail -n 1 reports/test.log; \

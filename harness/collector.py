@@ -1,8 +1,8 @@
 """The pytest plugin: a scenario file is played once and yields one test item for each checker.
 
 Files below the folders of the ini option `scenario_paths` are collected, and any that is named on
-the command line. Under pytest-xdist use `--dist loadgroup` (or loadfile), so that a scenario is
-played by one worker only.
+the command line. Under pytest-xdist use `--dist loadfile`, so that a scenario is played by one
+worker only (pytest-xdist 3.8 does not see groups with pytest 9.2).
 """
 
 from __future__ import annotations
@@ -40,17 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark that keeps a scenario on one worker, also where xdist is not there."""
-    config.addinivalue_line("markers", "xdist_group(name): run on the same worker")
-
-
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Take a YAML file that is named, or that lies where scenarios do."""
     if file_path.suffix not in (".yaml", ".yml"):
         return None
-    folders: list[Path] = parent.config.getini("scenario_paths")
-    lies_there = any(Path(folder) in file_path.parents for folder in folders)
+    config = parent.config
+    folders = [config.rootpath / folder for folder in config.getini("scenario_paths")]
+    lies_there = any(folder in file_path.parents for folder in folders)
     if not lies_there and not parent.session.isinitpath(file_path):
         return None
     return ScenarioFile.from_parent(parent, path=file_path)
@@ -73,9 +69,7 @@ class ScenarioFile(pytest.File):
         if scenario.slow and not full and not self.session.isinitpath(self.path):
             return
         for name in names:
-            item: ScenarioItem = ScenarioItem.from_parent(self, name=name, scenario=scenario)
-            item.add_marker(pytest.mark.xdist_group(f"scenario-{scenario.name}"))
-            yield item
+            yield ScenarioItem.from_parent(self, name=name, scenario=scenario)
 
 
 def _checks(scenario: Scenario) -> list[str]:
