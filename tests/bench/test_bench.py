@@ -1,0 +1,66 @@
+"""What `make bench` claims besides times: what it plants is found, and nothing is left unsaid."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import steps
+from bench.fidelity import TYPE_DIFFERENCES, TypeDifference, duplicates_found, told_apart
+from bench.outcome import lines
+from bench.planted import PLANTED
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand legacy rows, built and migrated, with the differences planted."""
+    folder = tmp_path_factory.mktemp("bench")
+    steps.build_tree(str(folder / "before"), scale="0.001", seed="5")
+    shutil.copytree(folder / "before", folder / "tree")
+    steps.migrate(str(folder / "tree"))
+    shutil.copyfile(folder / "before" / "data" / "devflow.sqlite", folder / "spoiled.sqlite")
+    steps.plant(str(folder / "tree" / "devflow.sqlite"), str(folder / "spoiled.sqlite"))
+    return folder
+
+
+def test_the_checker_finds_every_planted_difference_and_no_other(trees: Path) -> None:
+    told = steps.check(str(trees / "before"), str(trees / "tree" / "devflow.sqlite"))
+    assert told["found"] == told["listed"] == PLANTED == 20
+
+
+def test_the_bare_copy_holds_every_legacy_row(trees: Path) -> None:
+    legacy = str(trees / "before" / "data" / "devflow.sqlite")
+    steps.copy(legacy, str(trees / "copy.sqlite"))
+    assert steps.scan(str(trees / "copy.sqlite"))["rows"] == steps.scan(legacy)["rows"] >= 1_000
+
+
+@pytest.mark.parametrize("difference", TYPE_DIFFERENCES, ids=lambda difference: difference.name)
+def test_each_type_difference_is_told_apart(difference: TypeDifference, tmp_path: Path) -> None:
+    assert told_apart(difference, tmp_path)
+
+
+def test_sixteen_type_differences_are_tried_and_equal_values_are_none(tmp_path: Path) -> None:
+    assert len(TYPE_DIFFERENCES) == 16
+    assert not told_apart(TypeDifference("the same", "'a'", "'a'"), tmp_path)
+
+
+def test_a_row_that_is_there_once_less_is_found_without_a_key(tmp_path: Path) -> None:
+    assert duplicates_found(tmp_path)
+
+
+def test_what_could_not_be_measured_is_said_and_has_no_ratio() -> None:
+    took: dict[str, Any] = {"seconds": 2.0, "cpu_seconds": 1.0, "peak_mib": 10.0, "found": 20}
+    fidelity = {"found": 16, "total": 16, "missed": [], "duplicates_found": True}
+    large = {"scale": 1.0, "check": took, "scan": {**took, "seconds": 1.0}, "migrate": None}
+    told = list(
+        lines(
+            {"seed": 1, "sqlite": "3", "planted": 20, "large": large, "small": {"check": took}}
+            | {"fidelity": fidelity}
+        )
+    )
+    (ratio,) = [line for line in told if "checker / scan" in line]
+    assert "2.00 ×" in ratio
+    assert all("not measured" in line for line in told if "sqldiff" in line or "bare copy" in line)
