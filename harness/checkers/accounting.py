@@ -13,9 +13,15 @@ from typing import Any
 import apsw
 
 from harness.checkers.evidence import Evidence
-from harness.checkers.plan import Correspondence, correspondences, rowid_name
+from harness.checkers.plan import (
+    Correspondence,
+    correspondences,
+    rowid_name,
+    source_tables,
+    tables_of,
+)
 from harness.checkers.values import Row, Value, encode, read_rows, render
-from harness.database import Table, quote, row_tables
+from harness.database import Table, quote
 from harness.mapping import TableMapping
 from harness.merkle import leaf_hash
 from harness.model import DATABASES, Finding
@@ -117,12 +123,12 @@ class Accounts:
         """Yield the entries by source, table and row; raises apsw.Error on a broken database."""
         with closing(self.evidence.open_after()) as unified:
             self.unified = unified
-            self.targets = {table.name.lower(): table for table in row_tables(unified)}
+            self.targets = {table.name.lower(): table for table in tables_of(unified)}
             plan, problems = correspondences(self.evidence, unified, check="ledger")
             for problem in problems:
                 self.problems.add(problem)
             for source in DATABASES:
-                for table in self.evidence.before.tables(source):
+                for table in source_tables(self.evidence, source):
                     yield from self._table(source, table, plan.get((source, table.name)))
             yield from self._log()
 

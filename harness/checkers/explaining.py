@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import apsw
+
 from harness.checkers.causes import cause_of, changed_columns
 from harness.checkers.compare import Comparison
 from harness.checkers.pairing import Difference
 from harness.checkers.values import Row, encode, render
+from harness.database import quote
 from harness.model import Finding
 
 __all__ = ["FINDINGS_MAX", "Place", "explain", "key_text"]
@@ -36,14 +39,19 @@ def key_text(row: Row, key: tuple[int, ...] | range) -> str:
     return ", ".join(render(row[n]) for n in key)
 
 
-def explain(place: Place, comparison: Comparison) -> list[Finding]:
-    """Return at most `FINDINGS_MAX` findings, and one more that counts the rows not listed."""
+def explain(
+    place: Place, comparison: Comparison, source: apsw.Connection | None = None
+) -> list[Finding]:
+    """Return at most `FINDINGS_MAX` findings, and one more that counts the rows not listed.
+
+    With a connection to the `source`, a lost row is told as one of several where it was one.
+    """
     findings: list[Finding] = []
     explained = 0
     for difference in comparison.differences:
         if len(findings) >= FINDINGS_MAX:
             break
-        findings += _findings_of(place, difference, comparison.differences)
+        findings += _findings_of(place, difference, comparison.differences, source)
         explained += 1
     del findings[FINDINGS_MAX:]
     if unlisted := comparison.differing - explained:
@@ -61,7 +69,10 @@ def explain(place: Place, comparison: Comparison) -> list[Finding]:
 
 
 def _findings_of(
-    place: Place, difference: Difference, others: list[Difference]
+    place: Place,
+    difference: Difference,
+    others: list[Difference],
+    source: apsw.Connection | None,
 ) -> Iterator[Finding]:
     expected, actual = difference.expected, difference.actual
     if expected is None or actual is None:
@@ -69,7 +80,7 @@ def _findings_of(
         lost = actual is None
         yield Finding(
             rule="rows/row-missing" if lost else "rows/row-invented",
-            cause=_missing_cause(place, row, others)
+            cause=_missing_cause(place, row, source)
             if lost
             else "the unified database gives back a row that the source never had",
             database=place.source,
@@ -93,12 +104,22 @@ def _findings_of(
         )
 
 
-def _missing_cause(place: Place, row: Row, others: list[Difference]) -> str:
+def _missing_cause(place: Place, row: Row, source: apsw.Connection | None) -> str:
+    cause = "the row cannot be given back from the unified database"
     if any(row[n] is None for n in place.key):
-        return "a row whose key is NULL cannot be given back"
-    if any(o.expected is not None and o.expected == row and o.actual for o in others):
-        return "one of several equal rows cannot be given back"
-    return "the row cannot be given back from the unified database"
+        cause = "a row whose key is NULL cannot be given back"
+    if source is None:
+        return cause
+    for n, column in enumerate(place.columns):
+        value = row[n]
+        refers = column.lower().endswith("_id") and n not in place.key
+        if not refers or not isinstance(value, str) or not value.isprintable():
+            continue
+        sql = f"SELECT count(*) FROM {quote(place.table)} AS t WHERE t.{quote(column)} = ?"
+        siblings = int(str(source.execute(sql, (value,)).fetchall()[0][0]))
+        if siblings > 1:
+            return f"{cause}: it is one of {siblings} rows of {column} {render(value)}"
+    return cause
 
 
 def _row_text(row: Row) -> str:

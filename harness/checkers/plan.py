@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import apsw
 
 from harness.checkers.evidence import Evidence
-from harness.database import Table, quote
+from harness.database import Column, Table, columns_of, quote, row_tables
 from harness.mapping import TableMapping
 from harness.model import DATABASES, Finding
 
-__all__ = ["Correspondence", "correspondences", "rowid_name"]
+__all__ = ["Correspondence", "correspondences", "rowid_name", "source_tables", "tables_of"]
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
@@ -54,7 +55,7 @@ def correspondences(
     spelling = {
         (source, table.name.lower()): table.name
         for source in DATABASES
-        for table in evidence.before.tables(source)
+        for table in source_tables(evidence, source)
     }
     found: dict[tuple[str, str], Correspondence] = {}
     for (source, table), mapped in evidence.mapping.tables.items():
@@ -63,6 +64,8 @@ def correspondences(
     problems: list[Finding] = []
     try:
         carried = unified.execute(evidence.mapping.carried or "SELECT 1 WHERE 0").fetchall()
+        named = {(str(row[0]), str(row[1]).lower()) for row in carried}
+        carried += [row for row in _virtual(evidence, unified) if tuple(row[:2]) not in named]
     except apsw.SQLError as error:
         cause = f"the mapping's SQL for carried tables fails on the unified database: {error}"
         return found, [Finding(rule=f"{check}/inverse-fails", cause=cause, database="unified")]
@@ -83,6 +86,55 @@ def correspondences(
             source=source, table=name, mapped=None, unified_table=target
         )
     return found, problems
+
+
+def _virtual(evidence: Evidence, unified: apsw.Connection) -> list[tuple[str, str, str]]:
+    """Return where the virtual tables with rows of their own went, by the schema's decisions."""
+    wanted = {
+        (source, table.name.lower())
+        for source in DATABASES
+        for table in source_tables(evidence, source)[len(evidence.before.tables(source)) :]
+    }
+    if not wanted or evidence.mapping.decisions is None:
+        return []
+    decided = unified.execute(
+        "WITH given(source, type, name, decision, rule, unified_name) AS"
+        f" ({evidence.mapping.decisions}) SELECT source, lower(name), unified_name FROM given"
+        " WHERE unified_name IS NOT NULL AND type NOT IN ('index', 'trigger', 'view')"
+    )
+    rows = [(str(source), str(name), str(unified)) for source, name, unified in decided]
+    return [row for row in rows if row[:2] in wanted]
+
+
+def source_tables(evidence: Evidence, source: str) -> tuple[Table, ...]:
+    """Return a source's row tables, then its virtual tables that keep rows of their own."""
+    plain = evidence.before.tables(source)
+    if evidence.before.state(source) != "sqlite":
+        return plain
+    with closing(evidence.before.open(source)) as connection:
+        return plain + _stored_virtual_tables(connection)
+
+
+def tables_of(connection: apsw.Connection) -> tuple[Table, ...]:
+    """Return a database's row tables, then its virtual tables that keep rows of their own."""
+    return row_tables(connection) + _stored_virtual_tables(connection)
+
+
+def _stored_virtual_tables(connection: apsw.Connection) -> tuple[Table, ...]:
+    """Return the full-text tables that are no index of another table: they have a content shadow.
+
+    Their rowid is a column like the others, for it is how others refer to their rows.
+    """
+    names = connection.execute(
+        "SELECT v.name FROM pragma_table_list AS v JOIN pragma_table_list AS s"
+        " ON s.schema = v.schema AND s.type = 'shadow' AND s.name = v.name || '_content'"
+        " WHERE v.schema = 'main' AND v.type = 'virtual' ORDER BY v.name"
+    ).fetchall()
+    rowid = Column("rowid", "INTEGER", False, None, 1, 0)
+    return tuple(
+        Table(str(name), False, False, (rowid, *columns_of(connection, str(name))))
+        for (name,) in names
+    )
 
 
 def rowid_name(table: Table) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Any
 
 import apsw
@@ -18,24 +17,26 @@ from harness.checkers.compare import Comparison, SideError, compare
 from harness.checkers.digests import Side
 from harness.checkers.evidence import Evidence
 from harness.checkers.explaining import FINDINGS_MAX, Place, explain
-from harness.checkers.plan import Correspondence, correspondences, rowid_name
+from harness.checkers.plan import Correspondence, correspondences, rowid_name, source_tables
+from harness.checkers.registry import check_lines, check_told
 from harness.checkers.residue import residue_of
-from harness.checkers.values import render
 from harness.checkers.worker import Worker
 from harness.database import Table, quote
 from harness.mapping import TableMapping
-from harness.model import DATABASES, CheckResult, Finding, Severity
+from harness.model import DATABASES, CheckResult, Finding
 
 __all__ = ["check"]
 
 VERIFIES = (
     "Every row of every source table can be rebuilt from the unified database alone: the same"
     " values, the same storage classes, the same bytes and NULLs, as often as it was there, and"
-    " no row that was not. Every line of the registry's log is there, byte for byte."
+    " no row that was not. Every line of the registry's log is there, byte for byte, and the"
+    " providers, health checks and failovers that the lines tell of."
 )
 DOES_NOT_VERIFY = (
     "That a value is where services look for it (in-use), that the tables' declarations are right"
-    " (schema), and the order in which rows lie in their table."
+    " (schema), the order in which rows lie in their table, and full-text tables that keep no"
+    " content of their own."
 )
 
 
@@ -85,7 +86,7 @@ def _check_all(evidence: Evidence, unified: apsw.Connection, tally: _Tally) -> N
     plan, problems = correspondences(evidence, unified, check="rows")
     tally.findings += problems
     for source in DATABASES:
-        tables = evidence.before.tables(source)
+        tables = source_tables(evidence, source)
         if not tables:
             continue
         with closing(evidence.before.open(source)) as before:
@@ -154,7 +155,7 @@ def _check_table(
         tally.findings.append(_inverse_fails(found.source, table.name, str(error)))
         return
     place = Place(source=found.source, table=table.name, columns=tuple(columns), key=key)
-    tally.findings += explain(place, comparison)
+    tally.findings += explain(place, comparison, connections[0])
     tally.examined[f"{found.source} rows"] += comparison.left_rows
     tally.tables.append(_figures(found, comparison))
     if isinstance(found.mapped, TableMapping):
@@ -218,64 +219,9 @@ def _check_log(evidence: Evidence, unified: apsw.Connection, tally: _Tally) -> N
             )
         return
     try:
-        differing = 0
-        kept = _unified_lines(unified, registry.lines)
-        for number, (line, other) in enumerate(zip_longest(before.log_lines(), kept), start=1):
-            tally.examined["log lines"] += line is not None
-            if line != other:
-                differing += 1
-                if differing <= FINDINGS_MAX:
-                    tally.findings.append(_line_finding(number, line, other))
-        if differing > FINDINGS_MAX:
-            tally.findings.append(
-                Finding(
-                    rule="rows/not-listed",
-                    cause=f"{differing - FINDINGS_MAX} more lines of the log differ",
-                    database="registry",
-                )
-            )
-        if there:
-            tally.findings += _last_newline(evidence, unified, registry.last_newline)
+        lines, findings = check_lines(evidence, unified, registry)
+        tally.examined["log lines"] = lines
+        tally.findings += findings
+        tally.findings += check_told(evidence, unified)
     except apsw.Error as error:
         tally.findings.append(_inverse_fails("registry", None, str(error)))
-
-
-def _unified_lines(unified: apsw.Connection, sql: str) -> Iterator[bytes | None]:
-    lines = f"WITH given(number, line) AS ({sql}) SELECT CAST(line AS BLOB) FROM given"
-    for (line,) in unified.execute(f"{lines} ORDER BY number"):
-        yield b"" if line is None else bytes(line)
-
-
-def _line_finding(number: int, line: bytes | None, other: bytes | None) -> Finding:
-    if line is None:
-        rule, cause = "rows/row-invented", "the log never had this line"
-    elif other is None:
-        rule, cause = "rows/row-missing", "the line cannot be given back"
-    else:
-        rule, cause = "rows/value-changed", "the line is another"
-    return Finding(
-        rule=rule,
-        cause=cause,
-        database="registry",
-        key=str(number),
-        expected=None if line is None else render(line.decode("utf-8", "surrogateescape")),
-        actual=None if other is None else render(other.decode("utf-8", "surrogateescape")),
-    )
-
-
-def _last_newline(
-    evidence: Evidence, unified: apsw.Connection, sql: str | None
-) -> Iterator[Finding]:
-    with evidence.before.path("registry").open("rb") as stream:
-        stream.seek(-1, 2)
-        ended = stream.read(1) == b"\n"
-    told = [row[0] for row in unified.execute(sql)] if sql else [1]
-    if bool(told and told[0]) != ended:
-        yield Finding(
-            rule="rows/value-changed",
-            severity=Severity.ERROR,
-            cause="whether the log ends with a newline is not kept",
-            database="registry",
-            expected=str(int(ended)),
-            actual=str(told[0]) if told else "no row",
-        )
