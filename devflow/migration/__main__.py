@@ -62,6 +62,9 @@ def _read(line: str) -> dict[str, Any]:
 
 
 def _perform(operation: str, request: dict[str, Any], speaker: _Speaker) -> None:
+    if operation not in _OPERATIONS:
+        known = ", ".join(_OPERATIONS)
+        raise MigrationError("bad-request", f"op is {operation!r}; it may be {known}")
     tree = Tree.at(Path(request["tree"]), request.get("paths"))
     speaker.lockstep = bool(request.get("lockstep"))
     if operation == "plan":

@@ -32,6 +32,7 @@ _CHANGE_COUNTERS = ((24, 28), (92, 100))  # header fields that count commits, no
 def back_up_tree(tree: Tree, when: str, *, keep_old: bool = False) -> dict[str, int]:
     """Copy databases, log, configuration and what else lies in `data/` into the backup `when`.
 
+    The backup `after` holds what is to stay: the unified database, without `data/`.
     The directory appears complete or not at all. With `keep_old`, an older backup of other
     content is moved aside, never deleted.
     """
@@ -40,18 +41,19 @@ def back_up_tree(tree: Tree, when: str, *, keep_old: bool = False) -> dict[str, 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     manifest: dict[str, Any] = {"of": when, "databases": {}, "modes": {}, "digests": {}}
-    for name in SOURCES:
+    for name in SOURCES if when != "after" else ("root",):
         manifest["databases"][name] = _copy_source(tree, name, partial, manifest)
     if when == "during":
         copy_database(tree.shadow, partial / tree.shadow.name, name=str(tree.shadow))
-    for path in _plain_files(tree):
+    for path in _plain_files(tree, data=when != "after"):
         relative = path.relative_to(tree.directory)
         (partial / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, partial / relative)
         manifest["modes"][relative.as_posix()] = path.stat().st_mode & 0o7777
     for path in sorted(p for p in partial.rglob("*") if p.is_file()):
         manifest["digests"][path.relative_to(partial).as_posix()] = _digest(path)
-    _verify(partial, manifest)
+    if when == "before":  # what is copied later was checked then, or is by its validation
+        _verify(partial, manifest)
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
     _sync(partial)
     _put_in_place(partial, target, keep_old=keep_old)
@@ -83,13 +85,14 @@ def _copy_source(
     return {"state": state, "journal_mode": copy_database(path, copy, name=str(path))}
 
 
-def _plain_files(tree: Tree) -> Iterator[Path]:
+def _plain_files(tree: Tree, *, data: bool) -> Iterator[Path]:
     """Yield what a backup holds beside the databases."""
     yield from configuration_files(tree.directory)
     log = tree.path("registry")
     if log.is_file():
         yield log
-    yield from other_data_files(tree)
+    if data:
+        yield from other_data_files(tree)
 
 
 def other_data_files(tree: Tree) -> Iterator[Path]:

@@ -68,7 +68,8 @@ class Start:
 
 def _may_be_met(connection: apsw.Connection, table: TableMap, target: Target, base: int) -> bool:
     """Return whether any row of the table may be in the target already, or its identifier."""
-    probes = list(target.met)
+    present = columns(connection, f"src_{table.source}", table.table)
+    probes = [bound(probe, present) for probe in target.met]
     if base and target.identity is not None and target.identifier is not None:
         probes.append(
             f"SELECT 1 FROM {target.table} AS u JOIN src_{table.source}.{quote(table.table)} AS s"

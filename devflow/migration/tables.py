@@ -429,7 +429,7 @@ def _legacy() -> tuple[TableMap, ...]:
                     "SELECT 1 FROM origin_legacy_memory_blocks"
                     " WHERE rule NOT IN ('kept', 'keyed') LIMIT 1",
                     "SELECT 1 FROM memory_block_embeddings AS u CROSS JOIN"
-                    " src_legacy.memory_block_embeddings AS s ON s.memory_block_id = u.block_id"
+                    " src_legacy.memory_block_embeddings AS s ON {memory_block_id} = u.block_id"
                     " WHERE u.seq <= :base LIMIT 1",
                 ),
                 straight={"block_id": "{memory_block_id}"},

@@ -36,11 +36,21 @@ class Tree:
         """Return the tree at `directory`; `paths` are relative to it and override the defaults."""
         if not directory.is_dir():
             raise MigrationError("no-tree", f"{directory} is no directory; name a DevFlow root")
+        if not isinstance(paths or {}, Mapping):
+            raise MigrationError("bad-request", "paths must be an object of names and paths")
         unknown = sorted(set(paths or {}) - set(_DEFAULTS))
         if unknown:
             known = ", ".join(_DEFAULTS)
             raise MigrationError("bad-request", f"paths has {unknown[0]!r}; it knows {known}")
-        return cls(directory.resolve(), {**_DEFAULTS, **(paths or {})})
+        named = {**_DEFAULTS, **(paths or {})}
+        for name, path in named.items():
+            inside = isinstance(path, str) and not Path(path).is_absolute()
+            if not inside or not Path(path).name or ".." in Path(path).parts:
+                text = f"paths.{name} is {path!r}; it must be a file's path inside of the tree"
+                raise MigrationError("bad-request", text)
+        if len({Path(path) for path in named.values()}) < len(named):
+            raise MigrationError("bad-request", "paths names one file twice; each has its own")
+        return cls(directory.resolve(), named)
 
     def path(self, name: str) -> Path:
         """Return the file of `root`, `legacy`, `vector` or `registry`."""
