@@ -19,6 +19,7 @@ from harness.checkers.ddl_diff import (
     Weight,
     catalog_of,
     compare,
+    shape_of,
 )
 from harness.checkers.decided import Account, Claims, claims_of, source_objects
 from harness.checkers.evidence import Evidence
@@ -106,6 +107,7 @@ def _examine(
         examined["declared objects"] = len(declared)
         details["differences by class"] = dict(Counter(d.weight.value for d in kept))
     findings += _affinities(evidence, tables, copy)
+    findings += _twins(unified, claims)
     trial = _tried(copy, unified, account, declared)
     findings += trial.findings
     examined |= {
@@ -185,6 +187,25 @@ def _affinities(
             for target in mapping.targets:
                 theirs = {c.name.lower(): c.declared_type for c in columns_of(copy, target)}
                 yield from _affinity_notes(source, name, target, table.columns, theirs)
+
+
+def _twins(unified: Catalog, claims: Claims) -> Iterator[Finding]:
+    """Warn of indexes and triggers that do the same work twice, but for those carried over."""
+    homes = {name.lower() for name in claims.carried.values()}
+    seen: dict[Any, Item] = {}
+    for item in unified.values():
+        if item.kind not in (Kind.INDEX, Kind.TRIGGER) or item.table.lower() in homes:
+            continue
+        first = seen.setdefault((item.kind, shape_of(item)), item)
+        if first is not item:
+            yield Finding(
+                rule="schema/twice",
+                severity=Severity.WARNING,
+                cause=f"the {item.kind} {item.name} does what {first.name} does",
+                database="unified",
+                table=item.table,
+                key=item.name,
+            )
 
 
 def _affinity_notes(

@@ -305,3 +305,16 @@ def test_keys_of_every_kind_can_be_made_up(tmp_path: Path) -> None:
     result = check(tmp_path, unified=TARGET + CARRIED + tables)
     assert rules(result) == set()
     assert result.details["triggers not fired"] == []
+
+
+def test_the_same_work_done_twice_is_a_warning(tmp_path: Path) -> None:
+    again = (
+        "CREATE INDEX notes_kind_again ON notes (kind ASC);"
+        "CREATE TRIGGER notes_ai_again AFTER INSERT ON notes FOR EACH ROW BEGIN"
+        " INSERT INTO notes_fts (rowid, body) VALUES (NEW.seq, NEW.body); END;"
+        "CREATE INDEX extra_b_again ON legacy_extra (b DESC);"
+    )
+    result = check(tmp_path, unified=TARGET + CARRIED + again)
+    twice = {finding.key for finding in result.findings if finding.rule == "schema/twice"}
+    assert len(twice) == 2
+    assert "extra_b_again" not in twice
