@@ -111,6 +111,7 @@ def _check_unified(evidence: Evidence, unified: apsw.Connection, problems: Probl
             continue  # told where its rows were to be accounted for, if there were any
         for name, expression in mapped.targets.items():
             claims[name.lower()].append(f"SELECT {expression} FROM {mapped.from_}")
+    _check_merged(evidence, unified, claims, problems)
     added = evidence.mapping.added
     declared = f"(SELECT * FROM ({added}))" if added else "(SELECT NULL, NULL, NULL)"
     given = f"WITH given(name, key, rule) AS {declared} SELECT"
@@ -158,6 +159,34 @@ def _check_unified(evidence: Evidence, unified: apsw.Connection, problems: Probl
                     table=str(table_name),
                 )
     return seen
+
+
+def _check_merged(
+    evidence: Evidence,
+    unified: apsw.Connection,
+    claims: dict[str, list[str]],
+    problems: Problems,
+) -> None:
+    """See that a row which is said to be merged shares a unified row with another one."""
+    for mapped in evidence.mapping.tables.values():
+        rows = f"SELECT {mapped.key} FROM {mapped.from_} WHERE {mapped.rule} = 'merged'"
+        if mapped.rule is None or not mapped.targets or not _answers(unified, rows):
+            continue
+        alone = " AND ".join(
+            f"{expression} NOT IN (SELECT * FROM ({' UNION ALL '.join(claims[name.lower()])})"
+            " GROUP BY 1 HAVING count(*) > 1)"
+            for name, expression in mapped.targets.items()
+        )
+        for (key,) in unified.execute(f"{rows} AND {alone}"):
+            problems.add(
+                Finding(
+                    rule="ledger/merged-alone",
+                    cause="it is said to be merged, but no other row became its unified row",
+                    database=mapped.source,
+                    table=mapped.table,
+                    key=render(key),
+                )
+            )
 
 
 def _answers(unified: apsw.Connection, sql: str) -> bool:

@@ -128,8 +128,15 @@ def test_a_row_that_the_mapping_gives_twice_is_accounted_for_twice(tmp_path: Pat
     assert len(result.findings) == 3
 
 
+def test_a_row_that_is_said_to_be_merged_shares_its_unified_row(tmp_path: Path) -> None:
+    said = {**BLOCKS, "rule": "'merged'"}
+    result = check(made(tmp_path, tables={"legacy.blocks": said}))
+    assert rules(result) == {"ledger/merged-alone"}
+
+
 def test_a_row_that_became_nothing_needs_a_rule_that_drops_it(tmp_path: Path) -> None:
-    nowhere = {**BLOCKS, "targets": {"vectors": "o.vector"}}
+    rule = "replace(o.rule, 'merged', 'kept')"
+    nowhere = {**BLOCKS, "targets": {"vectors": "o.vector"}, "rule": rule}
     result = check(made(tmp_path / "1", tables={"legacy.blocks": nowhere}))
     assert rules(result) == {"ledger/row-without-target"}
     named = "UPDATE origin SET rule = 'dropped: no vector' WHERE vector IS NULL;"
