@@ -240,6 +240,43 @@ def speak(arguments: Sequence[str], text: str) -> tuple[int, list[dict[str, Any]
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
+# Rows ----------------------------------------------------------------------------------------
+
+
+def add_earlier(tree: LegacyTree, identifier: str, original: str, **changes: object) -> None:
+    """Add to root what an earlier attempt made of a legacy block."""
+    row: dict[str, object] = {
+        "task_id": "imported",
+        "session_id": "s",
+        "block_type": "context",
+        "label": "Migrated block",
+        "content": f"text of {original}",
+        "metadata": f'{{"source":"migration","original_id":"{original}"}}',
+        "created_at": "2025-09-18 00:00:00",
+    }
+    tree.insert("root", "memory_blocks", id=identifier, **{**row, **changes})
+
+
+def add_block(tree: LegacyTree, identifier: str | None, **changes: object) -> None:
+    row: dict[str, object] = {
+        "content": f"text of {identifier}",
+        "type": "decision",
+        "timestamp": "2025-09-13T21:42:07.223Z",
+        "embedding": b"\1\2\3\4",
+    }
+    tree.insert("legacy", "memory_blocks", id=identifier, **{**row, **changes})
+
+
+def add_embedding(
+    tree: LegacyTree, identifier: str | None, block: object, **changes: object
+) -> None:
+    row: dict[str, object] = {"model_id": "m", "embedding_vector": b"\0\0\x80?", "dimensions": 1}
+    tree.insert(
+        "legacy", "memory_block_embeddings", id=identifier, memory_block_id=block,
+        **{**row, **changes},
+    )  # fmt: skip
+
+
 # What was kept ---------------------------------------------------------------------------------
 
 

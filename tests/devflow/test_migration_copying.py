@@ -10,6 +10,9 @@ from devflow_tree import (
     DATABASES,
     LegacyTree,
     RawText,
+    add_block,
+    add_earlier,
+    add_embedding,
     assert_all_kept,
     assert_kept,
     opened,
@@ -327,13 +330,13 @@ def test_chunks_give_the_same_rows_as_one_piece(
 ) -> None:
     tree = LegacyTree.make(tmp_path / "devflow")
     for number in range(6):
-        _block(tree, f"m{number}")
-        _block(tree, None, content=f"nameless {number}")
-        _embedding(tree, None, f"m{number % 2}")
+        add_block(tree, f"m{number}")
+        add_block(tree, None, content=f"nameless {number}")
+        add_embedding(tree, None, f"m{number % 2}")
         tree.insert("legacy", "task_contexts", id=f"t{number}", title="legacy")
         tree.insert("root", "task_contexts", id=f"t{number}", title=("root", "legacy")[number % 2])
         if number % 3 == 0:
-            _earlier(tree, f"new-{number}", f"m{number}")
+            add_earlier(tree, f"new-{number}", f"m{number}")
     before = tree.copy(tmp_path / "before")
     whole = tree.copy(tmp_path / "whole")
     whole.apply("shadow")

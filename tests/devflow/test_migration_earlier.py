@@ -8,6 +8,9 @@ import pytest
 from devflow_tree import (
     LegacyTree,
     RawText,
+    add_block,
+    add_earlier,
+    add_embedding,
     assert_all_kept,
     values,
 )
@@ -15,37 +18,13 @@ from devflow_tree import (
 # Earlier attempts ---------------------------------------------------------------------------------
 
 
-def _earlier(tree: LegacyTree, identifier: str, original: str, **changes: object) -> None:
-    """Add to root what an earlier attempt made of a legacy block."""
-    row: dict[str, object] = {
-        "task_id": "imported",
-        "session_id": "s",
-        "block_type": "context",
-        "label": "Migrated block",
-        "content": f"text of {original}",
-        "metadata": f'{{"source":"migration","original_id":"{original}"}}',
-        "created_at": "2025-09-18 00:00:00",
-    }
-    tree.insert("root", "memory_blocks", id=identifier, **{**row, **changes})
-
-
-def _block(tree: LegacyTree, identifier: str | None, **changes: object) -> None:
-    row: dict[str, object] = {
-        "content": f"text of {identifier}",
-        "type": "decision",
-        "timestamp": "2025-09-13T21:42:07.223Z",
-        "embedding": b"\1\2\3\4",
-    }
-    tree.insert("legacy", "memory_blocks", id=identifier, **{**row, **changes})
-
-
 def test_an_earlier_attempts_block_is_recognised_and_repaired(
     tree: LegacyTree, tmp_path: Path
 ) -> None:
-    _earlier(tree, "new-1", "m1")
-    _earlier(tree, "new-2", "m2", block_type="implementation", embedding=b"kept")
-    _block(tree, "m1")
-    _block(tree, "m2", embedding=None, type="note")
+    add_earlier(tree, "new-1", "m1")
+    add_earlier(tree, "new-2", "m2", block_type="implementation", embedding=b"kept")
+    add_block(tree, "m1")
+    add_block(tree, "m2", embedding=None, type="note")
     before = tree.copy(tmp_path / "before")
     tree.apply()
     assert_all_kept(before, tree.root)
@@ -64,8 +43,8 @@ def test_an_earlier_attempts_block_is_recognised_and_repaired(
 def test_an_embedding_of_an_earlier_attempts_block_hangs_from_that_block(
     tree: LegacyTree, tmp_path: Path
 ) -> None:
-    _earlier(tree, "new-1", "m1")
-    _block(tree, "m1")
+    add_earlier(tree, "new-1", "m1")
+    add_block(tree, "m1")
     tree.insert(
         "legacy", "memory_block_embeddings", id="e1", memory_block_id="m1", model_id="m",
         embedding_vector=b"\0\0\x80?", dimensions=1,
@@ -79,8 +58,8 @@ def test_an_embedding_of_an_earlier_attempts_block_hangs_from_that_block(
 def test_a_block_that_was_edited_since_the_earlier_attempt_stays_beside_the_legacy_one(
     tree: LegacyTree, tmp_path: Path
 ) -> None:
-    _earlier(tree, "new-1", "m1", content="edited since")
-    _block(tree, "m1")
+    add_earlier(tree, "new-1", "m1", content="edited since")
+    add_block(tree, "m1")
     before = tree.copy(tmp_path / "before")
     tree.apply()
     assert_all_kept(before, tree.root)
@@ -91,9 +70,9 @@ def test_a_block_that_was_edited_since_the_earlier_attempt_stays_beside_the_lega
 def test_what_an_earlier_attempt_brought_twice_is_recognised_once(
     tree: LegacyTree, tmp_path: Path
 ) -> None:
-    _earlier(tree, "new-1", "m1")
-    _earlier(tree, "new-2", "m1")
-    _block(tree, "m1")
+    add_earlier(tree, "new-1", "m1")
+    add_earlier(tree, "new-2", "m1")
+    add_block(tree, "m1")
     before = tree.copy(tmp_path / "before")
     tree.apply()
     assert_all_kept(before, tree.root)
@@ -118,8 +97,8 @@ def test_what_an_earlier_attempt_brought_twice_is_recognised_once(
 def test_other_metadata_is_no_earlier_attempt(
     tree: LegacyTree, tmp_path: Path, metadata: object
 ) -> None:
-    _earlier(tree, "new-1", "m1", metadata=metadata)
-    _block(tree, "m1")
+    add_earlier(tree, "new-1", "m1", metadata=metadata)
+    add_block(tree, "m1")
     before = tree.copy(tmp_path / "before")
     tree.apply("shadow")
     shadow = tree.directory / ".devflow-migration" / "unified.sqlite"
@@ -130,18 +109,10 @@ def test_other_metadata_is_no_earlier_attempt(
 # Embeddings -----------------------------------------------------------------------------
 
 
-def _embedding(tree: LegacyTree, identifier: str | None, block: object, **changes: object) -> None:
-    row: dict[str, object] = {"model_id": "m", "embedding_vector": b"\0\0\x80?", "dimensions": 1}
-    tree.insert(
-        "legacy", "memory_block_embeddings", id=identifier, memory_block_id=block,
-        **{**row, **changes},
-    )  # fmt: skip
-
-
 def test_several_embeddings_of_a_block_all_stay(tree: LegacyTree, tmp_path: Path) -> None:
-    _block(tree, "m1")
+    add_block(tree, "m1")
     for model in ("one", "two", "three"):
-        _embedding(tree, None, "m1", model_id=model)
+        add_embedding(tree, None, "m1", model_id=model)
     before = tree.copy(tmp_path / "before")
     tree.apply()
     assert_all_kept(before, tree.root)
@@ -150,9 +121,9 @@ def test_several_embeddings_of_a_block_all_stay(tree: LegacyTree, tmp_path: Path
 
 
 def test_equal_embeddings_of_one_database_stay_several(tree: LegacyTree, tmp_path: Path) -> None:
-    _block(tree, "m1")
+    add_block(tree, "m1")
     for _ in range(3):
-        _embedding(tree, None, "m1")
+        add_embedding(tree, None, "m1")
     before = tree.copy(tmp_path / "before")
     tree.apply()
     assert_all_kept(before, tree.root)
@@ -160,9 +131,9 @@ def test_equal_embeddings_of_one_database_stay_several(tree: LegacyTree, tmp_pat
 
 
 def test_an_embedding_that_root_has_already_is_merged(tree: LegacyTree, tmp_path: Path) -> None:
-    _block(tree, "m1")
-    _embedding(tree, "e1", "m1")
-    _embedding(tree, "e2", "m1", embedding_vector=b"\0\0\x80@")
+    add_block(tree, "m1")
+    add_embedding(tree, "e1", "m1")
+    add_embedding(tree, "e2", "m1", embedding_vector=b"\0\0\x80@")
     tree.insert(
         "root", "memory_block_embeddings", block_id="m1", embedding=b"\0\0\x80?", model="m",
         dimensions=1,
@@ -176,9 +147,9 @@ def test_an_embedding_that_root_has_already_is_merged(tree: LegacyTree, tmp_path
 
 
 def test_embeddings_follow_a_block_that_was_renamed(tree: LegacyTree, tmp_path: Path) -> None:
-    _earlier(tree, "m1", "nothing", content="another thing")
-    _block(tree, "m1")
-    _embedding(tree, "e1", "m1")
+    add_earlier(tree, "m1", "nothing", content="another thing")
+    add_block(tree, "m1")
+    add_embedding(tree, "e1", "m1")
     before = tree.copy(tmp_path / "before")
     tree.apply()
     assert_all_kept(before, tree.root)
@@ -191,9 +162,9 @@ def test_embeddings_follow_a_block_that_was_renamed(tree: LegacyTree, tmp_path: 
 
 
 def test_references_to_nothing_stay_as_they_are(tree: LegacyTree, tmp_path: Path) -> None:
-    _embedding(tree, "e1", "no such block")
-    _embedding(tree, "e2", None)
-    _embedding(tree, "e3", b"blob")
+    add_embedding(tree, "e1", "no such block")
+    add_embedding(tree, "e2", None)
+    add_embedding(tree, "e3", b"blob")
     tree.insert("root", "coordination_sessions", id="c1", task_id="no such", platform="cursor")
     tree.insert("root", "task_contexts", id="t1", title="a", parent_task_id="t2")
     tree.insert("root", "task_contexts", id="t2", title="b", parent_task_id="t1")
