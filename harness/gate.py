@@ -25,7 +25,7 @@ from harness.candidate import DEFAULT_MANIFEST, Candidate
 from harness.errors import BadInputError
 from harness.keys import signing_key
 from harness.model import Verdict
-from harness.mutants import run_mutants
+from harness.mutants import load_mutants, run_mutants
 from harness.play import played_aside
 from harness.progress import Happening, Tell, nobody
 from harness.report import load, summary_line
@@ -77,6 +77,23 @@ class GateResult:
     line: str
     report: Path
     failures: tuple[str, ...]
+
+
+_SHARES = {"scenarios": 0.5, "mutants": 0.2, "properties": 0.2, "false alarms": 0.1}
+"""How much of the quick profile's time each part takes, about."""
+
+
+def _sharing(tell: Tell, part: str, of: int) -> Tell:
+    """Return a listener that tells with each of `of` happenings how much of the gate is done."""
+    before = sum(list(_SHARES.values())[: list(_SHARES).index(part)])
+    heard = 0
+
+    def told(happening: Happening) -> None:
+        nonlocal heard
+        heard = min(heard + 1, of)
+        tell(replace(happening, share=before + _SHARES[part] * heard / of))
+
+    return told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +175,7 @@ def _play_all(
     stories: list[Scenario], out: Path, size: Profile, processes: int, tell: Tell
 ) -> list[_Played]:
     played: list[_Played] = []
+    tell = _sharing(tell, "scenarios", len(stories))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=processes, mp_context=context) as pool:
         waiting: list[Future[_Played]] = [
@@ -200,6 +218,7 @@ def _fixture(story: Scenario) -> str:
 
 def _mutants(out: Path, size: Profile, processes: int, tell: Tell) -> MutantMatrix:
     began = time.monotonic()
+    tell = _sharing(tell, "mutants", len(size.only_mutants or load_mutants()) + 1)
     result = run_mutants(out=out, only=size.only_mutants, processes=processes, tell=tell)
     tell(
         Happening(
@@ -213,6 +232,7 @@ def _mutants(out: Path, size: Profile, processes: int, tell: Tell) -> MutantMatr
 
 def _properties(out: Path, size: Profile, processes: int, seed: int, tell: Tell) -> Campaign:
     tell(Happening(text="property campaign: generated databases"))
+    tell = _sharing(tell, "properties", 1)
     result = properties.run(
         out=out,
         profile=size.campaign,
@@ -233,6 +253,7 @@ def _properties(out: Path, size: Profile, processes: int, seed: int, tell: Tell)
 
 def _false_alarms(out: Path, size: Profile, processes: int, seed: int, tell: Tell) -> FalseAlarms:
     tell(Happening(text="built fixtures with random hazards"))
+    tell = _sharing(tell, "false alarms", 1)
     result = properties.false_alarms(
         out=out,
         fixtures=size.false_alarms,

@@ -6,18 +6,25 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-__all__ = ["Happening", "Tell", "nobody", "plain_printer", "printer"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Happening", "Tell", "nobody", "on_terminal", "plain_printer", "printer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """One thing that just happened, in words; `mark` is `ok`, `bad`, `open` or nothing."""
+    """One thing that just happened, in words; `mark` is `ok`, `bad`, `open` or nothing.
+
+    `share` is how much of the whole is done, 0..1, where somebody knows.
+    """
 
     text: str
     mark: str = ""
     elapsed_s: float | None = None
+    share: float | None = None
 
 
 _STYLES = {"ok": ("✓", "green"), "bad": ("✗", "bold red"), "open": ("?", "yellow")}
@@ -37,6 +44,7 @@ def plain_printer(stream: TextIO | None = None) -> Tell:
     def tell(happening: Happening) -> None:
         mark = {"ok": "ok   ", "bad": "FAIL ", "open": "?    "}.get(happening.mark, "     ")
         took = "" if happening.elapsed_s is None else f"  ({happening.elapsed_s:.2f} s)"
+        took += "" if happening.share is None else f"  {100 * happening.share:.0f} %"
         out.write(f"{time.monotonic() - began:7.2f} s  {mark}{happening.text}{took}\n")
         out.flush()
 
@@ -44,13 +52,24 @@ def plain_printer(stream: TextIO | None = None) -> Tell:
 
 
 def printer() -> Tell:
-    """Return a listener with colours on a terminal, a plain one elsewhere."""
+    """Return a listener with colours and the time left on a terminal, a plain one elsewhere."""
     if not sys.stderr.isatty():
         return plain_printer()
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+
+    return on_terminal(Console(stderr=True))
+
+
+def on_terminal(console: Console) -> Tell:
+    """Return a listener that prints on `console`, above a bar where shares are told."""
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(stderr=True)
+    bar = Progress(
+        "{task.percentage:3.0f} %", BarColumn(), TimeRemainingColumn(), "left",
+        console=console, transient=True,
+    )  # fmt: skip
+    task = bar.add_task("", total=1.0)
     began = time.monotonic()
 
     def tell(happening: Happening) -> None:
@@ -61,5 +80,10 @@ def printer() -> Tell:
         if happening.elapsed_s is not None:
             line.append(f"  {happening.elapsed_s:.2f} s", style="dim")
         console.print(line)
+        if happening.share is not None:
+            bar.start()
+            bar.update(task, completed=happening.share)
+            if happening.share >= 1.0:
+                bar.stop()
 
     return tell
