@@ -32,7 +32,8 @@ class Convergence:
     """Interrupts a candidate on copies of `fixture` below `out`, and gathers what came of it.
 
     `before` and `applied` are what the start and the end of an uninterrupted run look like.
-    `with_checkers` judge a resumed run too, beside comparing it with `applied`.
+    `with_checkers` judge a resumed run too, beside comparing it with `applied`; the backups are
+    judged unless the candidate was killed in the shadow phase, which makes none.
     """
 
     candidate: Candidate
@@ -126,7 +127,7 @@ class Convergence:
         other = lay(tree, self.out / "killed-too")
         if point.during == "apply":
             then = "resume, rollback; or rollback at once"
-            found += self._to_end(tree, f"resume, {point}")
+            found += self._to_end(tree, f"resume, {point}", backups=point.phase != "shadow")
             found += self._to_start(tree, f"rollback after a resume, {point}")
             found += self._to_start(other, f"rollback, {point}")
         else:
@@ -170,14 +171,15 @@ class Convergence:
                 actual=str(outcome.state),
             )
 
-    def _to_end(self, tree: Path, place: str) -> Iterator[Finding]:
+    def _to_end(self, tree: Path, place: str, *, backups: bool = True) -> Iterator[Finding]:
         """Apply all, and compare with the uninterrupted run."""
         yield from self._must(self.driver.apply(tree), place)
         yield from self._state(tree, "cleanup", place)
         now = take(tree, self.out / "now", self.candidate)
         if now.digest() != self._applied_digest:
             yield from _differences(self.applied, now, place)
-        yield from self._checked(now, tree, place)
+        names = [name for name in self.with_checkers if backups or name != "backups"]
+        yield from self._checked(names, now, tree, place)
 
     def _to_start(self, tree: Path, place: str) -> Iterator[Finding]:
         """Roll back, and compare with what was before."""
@@ -187,7 +189,9 @@ class Convergence:
         if now.digest() != self._before_digest:
             yield from _differences(self.before, now, place)
 
-    def _checked(self, now: Snapshot, tree: Path, place: str) -> Iterator[Finding]:
+    def _checked(
+        self, names: Iterable[str], now: Snapshot, tree: Path, place: str
+    ) -> Iterator[Finding]:
         evidence = Evidence(
             before=self.before,
             mapping=Mapping.load(self.candidate.mapping),
@@ -196,7 +200,7 @@ class Convergence:
             backups=self.candidate.backups,
         )
         for name in CHECKERS:
-            if name in self.with_checkers and name != "rollback":
+            if name in names and name != "rollback":
                 for finding in checked(name, evidence).findings:
                     if finding.severity is Severity.ERROR:
                         yield replace(finding, cause=f"{place}: {finding.cause}")

@@ -133,7 +133,7 @@ class _Rehearsal:
         if not self.apply():
             return
         self.judge_applied()
-        repeated = [self.apply_again("second apply")]
+        repeated = [self.apply_again("second apply", backups=True)]
         self.roll_back()
         repeated.append(self.apply_again("apply after rollback"))
         self.judge.add(
@@ -197,8 +197,11 @@ class _Rehearsal:
         self.evidence = replace(self.evidence, after=unified, tree=self.tree)
         self.judge.check(AFTER_APPLY, self.evidence)
 
-    def apply_again(self, what: str) -> bool:
-        """Apply once more and compare with the first time; False where nobody asked for it."""
+    def apply_again(self, what: str, *, backups: bool = False) -> bool:
+        """Apply once more and compare with the first time; False where nobody asked for it.
+
+        `backups`: they must still be what they were, for a second apply may not replace them.
+        """
         if "idempotence" not in self.judge.wanted or self.applied is None:
             return False
         with self.judge.step(what):
@@ -209,7 +212,7 @@ class _Rehearsal:
         now = take(self.tree, self.out / what.replace(" ", "-"), self.candidate)
         for finding in differences(self.applied, now, check="idempotence"):
             self.repeats.append(replace(finding, cause=f"after the {what}, {finding.cause}"))
-        if "backups" in self.judge.wanted and self.evidence.tree is not None:
+        if backups and "backups" in self.judge.wanted and self.evidence.tree is not None:
             for finding in checked("backups", self.evidence).findings:
                 self.repeats.append(replace(finding, cause=f"after the {what}, {finding.cause}"))
         return True
