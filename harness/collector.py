@@ -124,7 +124,7 @@ class ScenarioItem(pytest.Item):
         out = self.config.rootpath / "reports" / "scenarios" / worker / self.scenario.name
         full = self.config.getoption("--scenario-profile") == "full"
         try:
-            with played_aside(self.scenario, out, all_checkers=full) as result:
+            with played_aside(self.scenario, out, thorough=full) as result:
                 pass
         except Exception as error:  # it is every item's failure, and the scenario is played once
             return error

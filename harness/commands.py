@@ -103,7 +103,7 @@ def rehearse_tree(
         scenario,
         out,
         candidate=candidate,
-        all_checkers=deep,
+        thorough=deep,
         replay=replay + (" --profile full" if deep else ""),
         tell=tell,
     )
@@ -125,7 +125,7 @@ def play_scenario(
     began = now()
     candidate = Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
     claim(out)
-    result = play(scenario, out, candidate=candidate, all_checkers=profile == "full", tell=tell)
+    result = play(scenario, out, candidate=candidate, thorough=profile == "full", tell=tell)
     made = _section(result, out, candidate.mapping)
     title = f"Scenario {scenario.name}"
     report = _report(Kind.SCENARIO, title, began, candidate, made, result)

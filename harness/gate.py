@@ -192,9 +192,9 @@ def _play_all(
     return sorted(played, key=lambda one: one.scenario.name)
 
 
-def _play_one(story: Scenario, out: Path, all_checkers: bool) -> _Played:
+def _play_one(story: Scenario, out: Path, thorough: bool) -> _Played:
     """Play one scenario in a worker; what is valid leaves no databases behind."""
-    with played_aside(story, out, all_checkers=all_checkers) as result:
+    with played_aside(story, out, thorough=thorough) as result:
         subjects = tuple(bound(result, run=story.name))
     return _Played(scenario=story, result=replace(result, out=out), subjects=subjects)
 

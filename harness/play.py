@@ -34,15 +34,16 @@ def play(
     *,
     candidate: Candidate | None = None,
     driver: Driver | None = None,
-    all_checkers: bool = False,
+    thorough: bool = False,
     replay: str | None = None,
     tell: Tell = nobody,
 ) -> RunResult:
     """Play `scenario` in folders of `out` and return what came of it.
 
     `replay` is the line that plays it again and `candidate` what is tested, where they are not
-    the scenario's own; `driver` is a session of it, where there is one. `all_checkers`: judge
-    what is resumed after a crash by every checker too, as the full profile does.
+    the scenario's own; `driver` is a session of it, where there is one. `thorough`, as the full
+    profile is: apply once more after the rollback, and judge what is resumed after a crash by
+    every checker.
     """
     began = time.monotonic()
     tested = candidate or Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
@@ -68,6 +69,7 @@ def play(
             driver=asked,
             checkers=scenario.checkers,
             until=scenario.until,
+            reapply=thorough,
             tell=tell,
             replay=replay or scenario.replay,
         )
@@ -79,7 +81,7 @@ def play(
                 out=out,
                 before=Snapshot.of(out / "run" / "before"),
                 applied=Snapshot.of(out / "run" / "after"),
-                with_checkers=tuple(CHECKERS) if all_checkers else ("backups", "integrity"),
+                with_checkers=tuple(CHECKERS) if thorough else ("backups", "integrity"),
                 tell=tell,
                 seed=scenario.seed,
             )
@@ -91,9 +93,7 @@ def play(
 
 
 @contextlib.contextmanager
-def played_aside(
-    scenario: Scenario, out: Path, *, all_checkers: bool = False
-) -> Iterator[RunResult]:
+def played_aside(scenario: Scenario, out: Path, *, thorough: bool = False) -> Iterator[RunResult]:
     """Play `scenario` where files are quickest; yield the result while its databases are there.
 
     Afterwards the databases of one that is not valid are kept in `out`, which is made anew. The
@@ -107,7 +107,7 @@ def played_aside(
             place,
             candidate=candidate,
             driver=_kept_session(candidate.manifest),
-            all_checkers=all_checkers,
+            thorough=thorough,
         )
         yield result
         fresh(out)
