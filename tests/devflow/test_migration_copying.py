@@ -10,9 +10,6 @@ from devflow_tree import (
     DATABASES,
     LegacyTree,
     RawText,
-    add_block,
-    add_earlier,
-    add_embedding,
     assert_all_kept,
     assert_kept,
     opened,
@@ -20,7 +17,6 @@ from devflow_tree import (
     values,
 )
 
-from devflow.migration import copying
 from devflow.migration.tables import PLANNED
 
 ODD = (
@@ -94,14 +90,13 @@ def _add_tables_of_newer_copies(tree: LegacyTree) -> None:
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[LegacyTree, LegacyTree]:
+def odd(module_path: Path) -> tuple[LegacyTree, LegacyTree]:
     """A tree full of odd values, before and after its migration."""
-    directory = tmp_path_factory.mktemp("odd")
-    before = LegacyTree.make(directory / "before")
+    before = LegacyTree.make(module_path / "before")
     _add_tables_of_newer_copies(before)
     for table in PLANNED:
         _fill_with_odd_values(before, table.source, table.table)
-    after = before.copy(directory / "after")
+    after = before.copy(module_path / "after")
     after.apply()
     return before, after
 
@@ -322,31 +317,6 @@ def test_rowids_of_either_sign_are_all_copied(tree: LegacyTree, tmp_path: Path) 
     before = tree.copy(tmp_path / "before")
     tree.apply("shadow")
     assert assert_all_kept(before, tree.directory / ".devflow-migration/unified.sqlite") == 10
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_chunks_give_the_same_rows_as_one_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    tree = LegacyTree.make(tmp_path / "devflow")
-    for number in range(6):
-        add_block(tree, f"m{number}")
-        add_block(tree, None, content=f"nameless {number}")
-        add_embedding(tree, None, f"m{number % 2}")
-        tree.insert("legacy", "task_contexts", id=f"t{number}", title="legacy")
-        tree.insert("root", "task_contexts", id=f"t{number}", title=("root", "legacy")[number % 2])
-        if number % 3 == 0:
-            add_earlier(tree, f"new-{number}", f"m{number}")
-    before = tree.copy(tmp_path / "before")
-    whole = tree.copy(tmp_path / "whole")
-    whole.apply("shadow")
-    monkeypatch.setattr(copying, "CHUNK_ROWS", size)
-    tree.apply("shadow")
-    shadow = ".devflow-migration/unified.sqlite"
-    assert_all_kept(before, tree.directory / shadow)
-    for table in ("task_contexts", "memory_blocks", "memory_block_embeddings"):
-        query = f"SELECT * FROM {table} ORDER BY seq"
-        assert values(tree.directory / shadow, query) == values(whole.directory / shadow, query)
 
 
 def test_empty_databases_migrate_and_come_back(tree: LegacyTree, tmp_path: Path) -> None:

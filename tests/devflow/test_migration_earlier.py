@@ -15,6 +15,8 @@ from devflow_tree import (
     values,
 )
 
+from devflow.migration import copying
+
 # Earlier attempts ---------------------------------------------------------------------------------
 
 
@@ -180,3 +182,31 @@ def test_references_to_nothing_stay_as_they_are(tree: LegacyTree, tmp_path: Path
         e["counts"] for e in events if e.get("step") == "validate.integrity" and "counts" in e
     )
     assert dangling == {"full-text indexes": 3, "dangling references": 4}
+
+
+# Chunks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_chunks_give_the_same_rows_as_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    tree = LegacyTree.make(tmp_path / "devflow")
+    for number in range(6):
+        add_block(tree, f"m{number}")
+        add_block(tree, None, content=f"nameless {number}")
+        add_embedding(tree, None, f"m{number % 2}")
+        tree.insert("legacy", "task_contexts", id=f"t{number}", title="legacy")
+        tree.insert("root", "task_contexts", id=f"t{number}", title=("root", "legacy")[number % 2])
+        if number % 3 == 0:
+            add_earlier(tree, f"new-{number}", f"m{number}")
+    before = tree.copy(tmp_path / "before")
+    whole = tree.copy(tmp_path / "whole")
+    whole.apply("shadow")
+    monkeypatch.setattr(copying, "CHUNK_ROWS", size)
+    tree.apply("shadow")
+    shadow = ".devflow-migration/unified.sqlite"
+    assert_all_kept(before, tree.directory / shadow)
+    for table in ("task_contexts", "memory_blocks", "memory_block_embeddings"):
+        query = f"SELECT * FROM {table} ORDER BY seq"
+        assert values(tree.directory / shadow, query) == values(whole.directory / shadow, query)
