@@ -10,6 +10,7 @@ import apsw
 from harness.checkers.ddl import virtual_shape, words
 from harness.checkers.ddl_diff import Kind, catalog_of
 from harness.checkers.evidence import Evidence
+from harness.checkers.leading import judge_leading
 from harness.checkers.references import is_database, judge_references
 from harness.checkers.throwaway import throwaway
 from harness.checkers.working import text_index_problem
@@ -97,6 +98,9 @@ def _references(work: _Work) -> None:
     judged = judge_references(work.evidence, work.unified)
     work.findings += judged.findings
     work.examined["foreign keys"] = judged.declared
+    leading = judge_leading(work.evidence, work.unified)
+    work.findings += leading.findings
+    work.examined["references followed"] = leading.followed
     work.details["references that dangled before"] = judged.old
     work.details["references that dangle in the sources"] = judged.in_sources
 
