@@ -5,8 +5,10 @@ Only what `--help` needs is imported at the top; each command imports its own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -38,6 +40,9 @@ _C = TypeVar("_C", bound=Callable[..., Any])
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Ended from outside is as good as interrupted: what was made for a while is still removed.
+    with contextlib.suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(int(_run(given)))
 
 

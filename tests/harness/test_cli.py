@@ -17,6 +17,7 @@ from harness import cli
 from harness.errors import ExitCode
 from harness.fixture.build import build
 from harness.fixture.recipe import Recipe
+from harness.mutants import load_mutants
 
 SCENARIO = f"""
 description: x
@@ -270,3 +271,28 @@ def test_the_module_runs_as_a_program() -> None:
     ).stdout  # fmt: skip
     for command in ("rehearse", "audit", "scenario", "gate", "build", "mutants", "explain"):
         assert command in shown
+
+
+def test_a_run_that_is_ended_from_outside_says_so(tmp_path: Path) -> None:
+    path = story(tmp_path, SCENARIO + "nemesis: {kill: {during: apply}}\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness", "scenario", str(path), "--out", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.terminate()
+        rest = process.stderr.read()
+    assert process.returncode == ExitCode.BROKEN
+    assert rest.splitlines()[-1] == "harness: interrupted"
+
+
+def test_mutants_prints_who_caught_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = load_mutants()[0].name
+    assert run("mutants", "--only", name, "--out", tmp_path / "out", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["rate"] == 1.0
+    assert said["mutants"][name]
