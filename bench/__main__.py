@@ -64,15 +64,16 @@ def measure(work: Path, *, scale: float, seed: int, times: int, full: bool) -> T
         return measured
     say(f"migrated in {measured['migrate']['seconds']:.1f} s")
     legacy, unified = before / "data" / "devflow.sqlite", tree / "devflow.sqlite"
-    spoiled = work / "spoiled.sqlite"
+    spoiled, reordered = work / "spoiled.sqlite", work / "reordered.sqlite"
     shutil.copyfile(legacy, spoiled)
-    step("plant", unified, spoiled)
+    step("plant", unified, spoiled, reordered)
     measured["check"] = repeated("check", before, unified, times=times)
     say("compared through the mapping")
     if full:
         measured["scan"] = repeated("scan", legacy, unified, times=times)
         if shutil.which("sqldiff"):
-            measured["sqldiff"] = repeated("sqldiff", legacy, spoiled, times=times)
+            for name, other in (("sqldiff", spoiled), ("sqldiff_reordered", reordered)):
+                measured[name] = repeated("sqldiff", legacy, other, times=times)
         measured["copy"] = repeated("copy", legacy, work / "copy.sqlite", times=times)
         say("scanned, compared by sqldiff and copied bare")
     return measured

@@ -26,12 +26,15 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _comparison(large: dict[str, Any], small: dict[str, Any], *, planted: int) -> Iterator[str]:
-    check, scan, sqldiff = large.get("check"), large.get("scan"), large.get("sqldiff")
+    check, scan = large.get("check"), large.get("scan")
+    sqldiff, reordered = large.get("sqldiff"), large.get("sqldiff_reordered")
     yield _row("rows checker, through the mapping", check, note=_found(check, planted))
     yield _row("plain scan of the same bytes", scan)
-    yield _row("sqldiff --primarykey, equal shapes", sqldiff, note=_found(sqldiff, planted))
+    yield _row("sqldiff, equal shapes", sqldiff, note=_found(sqldiff, planted))
+    yield _row("sqldiff, rows in another order", reordered, note=_found(reordered, planted))
     yield _ratio("checker / scan", check, scan)
     yield _ratio("checker / sqldiff", check, sqldiff, goal="below 1")
+    yield _ratio("checker / sqldiff, other order", check, reordered, goal="below 1")
     if check and small.get("check"):
         peak, peak_small = check["peak_mib"], small["check"]["peak_mib"]
         yield (

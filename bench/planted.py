@@ -12,7 +12,7 @@ import apsw
 
 from harness.database import quote
 
-__all__ = ["PLANTED", "plant_in_legacy", "plant_in_unified"]
+__all__ = ["PLANTED", "plant_in_legacy", "plant_in_unified", "reorder"]
 
 _CHANGED = {
     "task_contexts": ("task_contexts", "title"),
@@ -72,6 +72,27 @@ def plant_in_legacy(database: Path) -> None:
                 f" FROM {table} ORDER BY rowid DESC LIMIT 1"
             )
     _settle(database)
+
+
+def reorder(database: Path, target: Path) -> None:
+    """Write the legacy `database` to `target` with the same rows in another order."""
+    target.unlink(missing_ok=True)
+    with closing(apsw.Connection(str(target))) as connection:
+        connection.execute("ATTACH ? AS given", (str(database),))
+        schema = connection.execute(
+            "SELECT name, type, sql FROM given.sqlite_master WHERE sql IS NOT NULL"
+            " AND type IN ('table', 'index') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+            " ORDER BY type DESC"
+        ).fetchall()
+        with connection:
+            for name, kind, sql in schema:
+                connection.execute(str(sql))
+                if kind == "table":
+                    table = quote(str(name))
+                    connection.execute(
+                        f"INSERT INTO {table} SELECT * FROM given.{table}"
+                        " ORDER BY rowid * 2654435761 & 4294967295"
+                    )
 
 
 def _settle(database: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import apsw
 
 from bench.fidelity import TYPE_DIFFERENCES, duplicates_found, told_apart
-from bench.planted import plant_in_legacy, plant_in_unified
+from bench.planted import plant_in_legacy, plant_in_unified, reorder
 from harness.candidate import Candidate
 from harness.checkers import rows
 from harness.checkers.evidence import Evidence
@@ -151,10 +151,11 @@ def fidelity() -> Told:
     }
 
 
-def plant(unified: str, legacy: str) -> Told:
-    """Plant the differences in a unified database and in a copy of the legacy one."""
+def plant(unified: str, legacy: str, reordered: str) -> Told:
+    """Plant the differences in a unified database and a copy of the legacy one; reorder that."""
     plant_in_unified(Path(unified))
     plant_in_legacy(Path(legacy))
+    reorder(Path(legacy), Path(reordered))
     return {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from bench import steps
 from bench.fidelity import TYPE_DIFFERENCES, TypeDifference, duplicates_found, told_apart
 from bench.outcome import lines
 from bench.planted import PLANTED
+from harness.checkers.compare import compare
+from harness.checkers.digests import Side
+from harness.database import open_read_only
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,8 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "before", folder / "tree")
     steps.migrate(str(folder / "tree"))
     shutil.copyfile(folder / "before" / "data" / "devflow.sqlite", folder / "spoiled.sqlite")
-    steps.plant(str(folder / "tree" / "devflow.sqlite"), str(folder / "spoiled.sqlite"))
+    names = ("tree/devflow.sqlite", "spoiled.sqlite", "reordered.sqlite")
+    steps.plant(*(str(folder / name) for name in names))
     return folder
 
 
@@ -35,6 +40,21 @@ def test_the_bare_copy_holds_every_legacy_row(trees: Path) -> None:
     legacy = str(trees / "before" / "data" / "devflow.sqlite")
     steps.copy(legacy, str(trees / "copy.sqlite"))
     assert steps.scan(str(trees / "copy.sqlite"))["rows"] == steps.scan(legacy)["rows"] >= 1_000
+
+
+def test_the_reordered_copy_holds_the_same_rows_in_another_order(trees: Path) -> None:
+    sides = [Side.table(trees / name, "memory_blocks", ("id", "content"), key=(0,))
+             for name in ("spoiled.sqlite", "reordered.sqlite")]  # fmt: skip
+    compared = compare(*sides)
+    assert compared.left_rows == compared.right_rows > 100
+    assert not compared.differing
+    first = [_first_id(trees / name) for name in ("spoiled.sqlite", "reordered.sqlite")]
+    assert first[0] != first[1]
+
+
+def _first_id(database: Path) -> object:
+    with closing(open_read_only(database, at_rest=True)) as connection:
+        return connection.execute("SELECT id FROM memory_blocks ORDER BY rowid").fetchone()
 
 
 @pytest.mark.parametrize("difference", TYPE_DIFFERENCES, ids=lambda difference: difference.name)
