@@ -21,7 +21,6 @@ import yaml
 
 from harness.candidate import DEFAULT_MANIFEST
 from harness.errors import BadInputError
-from harness.fixture.build import build
 from harness.fixture.recipe import Recipe
 from harness.generators.plan import working_directory
 from harness.judge import CHECKER_NAMES
@@ -253,7 +252,7 @@ class _Task:
     mutant: Mutant
     control: bool
     manifest: Path
-    fixture: Path
+    recipe: Recipe
     directory: Path
 
 
@@ -291,9 +290,11 @@ def run_mutants(
 def _tasks(
     mutants: Sequence[Mutant], directory: Path, manifest: Path, scratch: Path
 ) -> list[_Task]:
-    """Build the fixtures, plant the mutants; the controls of every story come first."""
-    for fixture in dict.fromkeys(mutant.fixture for mutant in mutants):
-        build(Recipe.load(directory / f"fixture-{fixture}.yaml"), scratch / "fixtures" / fixture)
+    """Plant the mutants; the controls of every story come first."""
+    recipes = {
+        name: Recipe.load(directory / f"fixture-{name}.yaml")
+        for name in dict.fromkeys(mutant.fixture for mutant in mutants)
+    }
     stories = {mutant.story: mutant for mutant in reversed(mutants)}
     tasks: list[_Task] = []
     for number, mutant in enumerate((*stories.values(), *mutants)):
@@ -303,7 +304,7 @@ def _tasks(
                 mutant=mutant,
                 control=control,
                 manifest=manifest if control else plant(mutant, manifest.parent, own / "candidate"),
-                fixture=scratch / "fixtures" / mutant.fixture,
+                recipe=recipes[mutant.fixture],
                 directory=own,
             )
         )
@@ -357,7 +358,12 @@ def _run_one(task: _Task) -> _Result:
     scenario = Scenario(
         name=mutant.name,
         description=mutant.breaks,
-        fixture=FixtureSource(copied=task.fixture),
+        fixture=FixtureSource(
+            profile=task.recipe.profile,
+            seed=task.recipe.seed,
+            scale=task.recipe.scale,
+            hazards=task.recipe.hazards,
+        ),
         path=mutant.defined_in,
         candidate=task.manifest,
     )
@@ -370,7 +376,9 @@ def _run_one(task: _Task) -> _Result:
             scenario,
             checkers=_OF_THE_REST,
             rollback_from=mutant.rollback_from,
-            kills=(Kill(during="apply", at=mutant.kill, when=("after",)),) if mutant.kill else (),
+            kills=(Kill(during="apply", at=mutant.kill, when=("before", "after")),)
+            if mutant.kill
+            else (),
         )
         result = replace(
             result, results=(*result.results, *play(more, task.directory / "more").results)

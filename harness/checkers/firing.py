@@ -7,7 +7,7 @@ CHECKs, and the literals of the trigger's condition, and SQLite says which of th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,8 +88,13 @@ def fire_alone(connection: apsw.Connection, item: Item) -> Firing:
         return fire(connection, item)
 
 
-def fire(connection: apsw.Connection, item: Item) -> Firing:
-    """Fire the trigger in a savepoint that is undone; SQL errors become the outcome."""
+def fire(
+    connection: apsw.Connection, item: Item, *, after: Callable[[], str | None] | None = None
+) -> Firing:
+    """Fire the trigger in a savepoint that is undone; SQL errors become the outcome.
+
+    `after` is asked when it has fired, before anything is undone, and says what is wrong then.
+    """
     shape = trigger_shape(item.sql)
     columns = columns_of(connection, item.table)
     names = {column.name.lower() for column in columns}
@@ -98,7 +103,7 @@ def fire(connection: apsw.Connection, item: Item) -> Firing:
         return Firing("failed", f"it waits for an UPDATE of {missing}, a column that is not there")
     problem = ""
     for old, new in itertools.islice(_attempts(connection, shape, columns, item), _ATTEMPTS_MAX):
-        firing = _attempt(connection, item, shape, columns, old, new)
+        firing = _attempt(connection, item, shape, columns, old, new, after)
         if firing.outcome == "fired":
             return firing
         problem = problem or firing.error
@@ -112,6 +117,7 @@ def _attempt(
     columns: Sequence[Column],
     old: Row,
     new: Row,
+    after: Callable[[], str | None] | None,
 ) -> Firing:
     """Bring one row into being and do to it what the trigger waits for."""
     watch = _Watch(item.name, shape)
@@ -144,6 +150,8 @@ def _attempt(
             return Firing("failed", str(error))
         finally:
             connection.trace_v2(0, None)
+        if watch.fired and after is not None and (problem := after()):
+            return Firing("failed", problem)
     return Firing("fired" if watch.fired else "silent")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import apsw
 
 from harness.checkers.accounting import LOG_TABLE, Accounts, LedgerEntry, Problems, key_expression
+from harness.checkers.attempts import judge_attempts
 from harness.checkers.evidence import Evidence
 from harness.checkers.values import render
 from harness.database import quote, row_tables
@@ -27,7 +28,8 @@ __all__ = ["check", "entries", "store"]
 VERIFIES = (
     "Every source row, carried rows and log lines included, is accounted for exactly once by a"
     " named rule; every unified row that one became is there; every row of a target table is"
-    " either what a source row became or declared as added."
+    " either what a source row became or declared as added; what an earlier attempt brought in"
+    " was known again, and mended."
 )
 DOES_NOT_VERIFY = "That the values are right (rows) and that they are in use (in-use)."
 
@@ -57,6 +59,9 @@ def check(evidence: Evidence) -> CheckResult:
                 rules[entry.source, entry.table][entry.rule] += 1
             with closing(evidence.open_after()) as unified:
                 examined["unified rows"] = _check_unified(evidence, unified, problems)
+                found, examined["earlier attempts"] = judge_attempts(evidence, unified)
+                for finding in found:
+                    problems.add(finding)
             examined["log lines"] = accounts.rows.pop(("registry", LOG_TABLE), 0)
             examined["source rows"] = accounts.rows.total()
             details = _details(accounts, tree, rules)

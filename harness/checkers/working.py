@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import apsw
 
-from harness.checkers.ddl import virtual_shape
+from harness.checkers.ddl import virtual_shape, words
 from harness.checkers.ddl_diff import Catalog, Item, Kind
 from harness.checkers.firing import fire, fire_alone
 from harness.database import quote
@@ -88,6 +90,7 @@ def try_schema(
         elif item.kind is Kind.TRIGGER:
             trial.triggers += 1
             trial.findings += _try_trigger(connection, item, trial, excused)
+    trial.findings += _indexes_that_fall_behind(catalog, excused)
     trial.findings += _try_rename(connection, catalog, dead=bool(trial.findings))
     trial.findings += _quick_check(connection)
     return trial
@@ -127,6 +130,35 @@ def _try_trigger(
             table=item.table,
             key=item.name,
         )
+
+
+def _indexes_that_fall_behind(
+    catalog: Catalog, excused: Callable[[Item], bool]
+) -> Iterator[Finding]:
+    """Fire each trigger that writes to a full-text index over its table, and check that index.
+
+    This is done on an empty copy of the schema, where the index's own check costs nothing.
+    """
+    with closing(apsw.Connection(":memory:")) as empty:
+        for kind in (Kind.TABLE, Kind.VIRTUAL, Kind.TRIGGER):
+            for item in catalog.values():
+                if item.kind is kind:
+                    with suppress(apsw.Error):
+                        empty.execute(item.sql)
+        for index in catalog.values():
+            shape = virtual_shape(index.sql) if index.kind is Kind.VIRTUAL else None
+            if shape is None or shape.module != "fts5":
+                continue
+            over = dict(shape.options).get("content", "").strip("'\"").lower()
+            for item in catalog.values():
+                if item.kind is not Kind.TRIGGER or item.table.lower() != over:
+                    continue
+                if index.name.lower() in words(item.sql):
+                    check = partial(text_index_problem, empty, index.name)
+                    firing = fire(empty, item, after=check)
+                    if firing.outcome == "failed":
+                        problem = f"after it the full-text index {index.name} is not in step"
+                        yield from _dead(item, f"{problem}: {firing.error}", excused)
 
 
 def _try_rename(connection: apsw.Connection, catalog: Catalog, *, dead: bool) -> Iterator[Finding]:
