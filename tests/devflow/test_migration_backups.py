@@ -30,17 +30,16 @@ def manifest(directory: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[LegacyTree, LegacyTree]:
+def migrated(module_path: Path) -> tuple[LegacyTree, LegacyTree]:
     """A tree with a row in each database, one of them in its log only, before and after."""
-    directory = tmp_path_factory.mktemp("migrated")
-    tree = LegacyTree.make(directory / "devflow")
+    tree = LegacyTree.make(module_path / "devflow")
     tree.insert("root", "task_contexts", id="t", title="x")
     tree.insert("legacy", "task_contexts", id="u", title="y")
     tree.log(b"a line\n")
     (tree.directory / "data" / "notes").mkdir()
     (tree.directory / "data" / "notes" / "extra.bin").write_bytes(b"\0extra")
     _add_in_wal(tree.path("vector"))
-    before = tree.copy(directory / "before")
+    before = tree.copy(module_path / "before")
     tree.apply()
     return before, tree
 

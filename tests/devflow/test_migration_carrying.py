@@ -70,14 +70,13 @@ END;
 
 
 @pytest.fixture(scope="module")
-def unplanned(tmp_path_factory: pytest.TempPathFactory) -> tuple[LegacyTree, LegacyTree]:
+def unplanned(module_path: Path) -> tuple[LegacyTree, LegacyTree]:
     """A tree with every kind of unplanned table in every source, before and after."""
-    directory = tmp_path_factory.mktemp("unplanned")
-    before = LegacyTree.make(directory / "before")
+    before = LegacyTree.make(module_path / "before")
     for source in ("root", "legacy", "vector"):
         before.run(source, UNPLANNED)
         before.insert(source, "plain", a=source, b=RawText(b"\xff\0\xfe"))
-    after = before.copy(directory / "after")
+    after = before.copy(module_path / "after")
     after.apply()
     return before, after
 

@@ -73,11 +73,11 @@ def unified_content(tree: LegacyTree) -> object:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> object:
+def expected(module_path: Path) -> object:
     """The unified database that an undisturbed migration of the filled tree yields."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-        tree = fill(LegacyTree.make(tmp_path_factory.mktemp("expected") / "devflow"))
+        tree = fill(LegacyTree.make(module_path / "devflow"))
         tree.apply()
     return unified_content(tree)
 
