@@ -72,16 +72,16 @@ def _uri(path: Path, mode: str) -> str:
 
 
 def _uri_at_rest(path: Path) -> str:
-    wal = path.with_name(path.name + "-wal")
-    unread = wal.exists() and wal.stat().st_size
+    sides = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    unread = any(side.exists() and side.stat().st_size for side in sides)
     return _uri(path, "ro") + ("" if unread else "&immutable=1")
 
 
 def open_read_only(path: Path, *, vectors: bool = False, at_rest: bool = False) -> apsw.Connection:
     """Open one of our own copies for reading; `vectors` loads sqlite-vec into it.
 
-    `at_rest` promises that nobody writes it meanwhile: where its WAL holds nothing, no `-shm`
-    and `-wal` files are then made beside it, and it may lie in a folder that cannot be written.
+    `at_rest` promises that nobody writes it meanwhile: where its WAL or journal holds nothing, no
+    `-shm` and `-wal` files are then made beside it, and its folder need not be writable.
     """
     uri = _uri_at_rest(path) if at_rest else _uri(path, "ro")
     connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)

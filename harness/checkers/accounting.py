@@ -20,7 +20,15 @@ from harness.checkers.plan import (
     source_tables,
     tables_of,
 )
-from harness.checkers.values import Row, Value, encode, read_rows, render
+from harness.checkers.values import (
+    Row,
+    RowReader,
+    Value,
+    encode,
+    read_ordered,
+    read_rows,
+    render,
+)
 from harness.database import Table, quote
 from harness.mapping import TableMapping
 from harness.merkle import leaf_hash
@@ -118,6 +126,7 @@ class Accounts:
         self.evidence = evidence
         self.problems = Problems()
         self.rows: Counter[tuple[str, str]] = Counter()
+        self.readers: dict[str, RowReader] = {}
 
     def __iter__(self) -> Iterator[LedgerEntry]:
         """Yield the entries by source, table and row; raises apsw.Error on a broken database."""
@@ -171,7 +180,7 @@ class Accounts:
         rowid = rowid_name(table)
         expressions = [f"t.{rowid}" if rowid else "NULL", *(f"t.{quote(n)}" for n in names)]
         order = f"t.{rowid}" if rowid else ", ".join(f"t.{quote(n)}" for n in table.primary_key)
-        rows = read_rows(connection, expressions, f"{quote(table.name)} AS t ORDER BY {order}")
+        rows = read_ordered(connection, expressions, f"{quote(table.name)} AS t ORDER BY {order}")
         for number, *values in rows:
             self.rows[source, table.name] += 1
             key = plain_key(tuple(values[n] for n in positions))
@@ -186,7 +195,7 @@ class Accounts:
     ) -> Iterator[LedgerEntry]:
         """Merge source rows and accounts, both in the order of rowids."""
         expressions = [mapped.key, mapped.rule or "NULL", *mapped.targets.values()]
-        accounts = read_rows(self.unified, expressions, f"{mapped.from_} ORDER BY {mapped.key}")
+        accounts = read_ordered(self.unified, expressions, f"{mapped.from_} ORDER BY {mapped.key}")
         account = next(accounts, None)
         for key, rowid, digest in rows:
             place = _place(source, table, key, rowid)
@@ -252,13 +261,15 @@ class Accounts:
         )
 
     def _unified_digest(self, name: str, key: Value) -> str | None:
-        table = self.targets.get(name.lower())
-        if table is None:
-            return None
-        by = key_expression(table)
-        expressions = [f"t.{quote(column.name)}" for column in table.columns]
-        source = f"{quote(table.name)} AS t WHERE {by} = ?"
-        found = next(read_rows(self.unified, expressions, source, (key,)), None)
+        reader = self.readers.get(name)
+        if reader is None:
+            table = self.targets.get(name.lower())
+            if table is None:
+                return None
+            expressions = [f"t.{quote(column.name)}" for column in table.columns]
+            source = f"{quote(table.name)} AS t WHERE {key_expression(table)} = ?"
+            reader = self.readers[name] = RowReader(self.unified, expressions, source)
+        found = reader.read(key)
         return None if found is None else sha256_of(found)
 
     def _by_content(

@@ -68,6 +68,42 @@ def read_rows(
         yield tuple(row)
 
 
+def read_ordered(
+    connection: apsw.Connection, expressions: Sequence[str], source: str
+) -> Iterator[Row]:
+    """Yield the same as `read_rows`, faster, from a source that ends in a complete ORDER BY.
+
+    Values are taken as they are until one is bad UTF-8; from there on it goes the slow way.
+    """
+    done = 0
+    try:
+        for row in connection.execute(raw_select(expressions, source)):
+            done += 1
+            yield row
+    except UnicodeDecodeError:
+        yield from read_rows(connection, expressions, f"{source} LIMIT -1 OFFSET {done}")
+
+
+class RowReader:
+    """Reads single rows of one table by a key, as `read_rows` would."""
+
+    def __init__(
+        self, connection: apsw.Connection, expressions: Sequence[str], source: str
+    ) -> None:
+        """Prepare the SQL; `source` ends in a condition with one `?`."""
+        self._connection = connection
+        self._expressions, self._source = expressions, source
+        self._sql = raw_select(expressions, source)
+
+    def read(self, key: Value) -> Row | None:
+        """Return the row of `key`, None where there is none."""
+        try:
+            return next(iter(self._connection.execute(self._sql, (key,))), None)
+        except UnicodeDecodeError:
+            rows = read_rows(self._connection, self._expressions, self._source, (key,))
+            return next(rows, None)
+
+
 def storage_class(value: Value) -> str:
     """Return what `typeof()` says of a value."""
     if value is None:
