@@ -17,7 +17,7 @@ from harness.checkers import CHECKERS
 from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
-from harness.judge import Judge
+from harness.judge import Judge, chosen_checkers
 from harness.model import CheckResult, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
@@ -43,7 +43,7 @@ def play(
     `replay` is the line that plays it again and `candidate` what is tested, where they are not
     the scenario's own; `driver` is a session of it, where there is one. `thorough`, as the full
     profile is: apply once more after the rollback, and judge what is resumed after a crash by
-    every checker.
+    all of the scenario's checkers.
     """
     began = time.monotonic()
     tested = candidate or Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
@@ -81,7 +81,7 @@ def play(
                 out=out,
                 before=Snapshot.of(out / "run" / "before"),
                 applied=Snapshot.of(out / "run" / "after"),
-                with_checkers=tuple(CHECKERS) if thorough else ("backups", "integrity"),
+                with_checkers=_rejudging(scenario, tested, thorough=thorough),
                 tell=tell,
                 seed=scenario.seed,
             )
@@ -90,6 +90,12 @@ def play(
         result, name=scenario.name, out=out, seed=scenario.seed, elapsed_s=time.monotonic() - began
     )
     return _expected(result, scenario.expect)
+
+
+def _rejudging(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> tuple[str, ...]:
+    """Return the checkers that judge a resumed run again: of the scenario's, or two of them."""
+    chosen = chosen_checkers(scenario.checkers, candidate)
+    return tuple(n for n in CHECKERS if n in chosen and (thorough or n in ("backups", "integrity")))
 
 
 @contextlib.contextmanager
