@@ -38,6 +38,7 @@ __all__ = ["LISTED_MAX", "LOG_TABLE", "Accounts", "LedgerEntry", "Problems", "Ta
 
 LISTED_MAX = 25
 LOG_TABLE = "model-registry.log"
+_canonical = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class LedgerEntry:
         """Return the leaf's data: canonical JSON."""
         fields = [self.source, self.table, self.key, self.row, self.digest, self.rule]
         targets = [[t.table, t.key, t.digest] for t in self.targets]
-        return json.dumps([*fields, targets], separators=(",", ":")).encode()
+        return _canonical([*fields, targets]).encode()
 
     def hash(self) -> bytes:
         """Return the leaf's hash in the Merkle tree."""
