@@ -187,9 +187,22 @@ def _source(work: _Work, name: str) -> _Source | None:
         path = work.evidence.before.path(name)
         work.sources[name] = _Source(
             open_read_only(path, vectors=True, at_rest=True),
-            {table.name.lower(): table for table in work.evidence.before.tables(name)},
+            {
+                table.name.lower(): table
+                for table in work.evidence.before.tables(name)
+                if (name, table.name.lower()) not in _carried(work)
+            },
         )
     return work.sources[name]
+
+
+def _carried(work: _Work) -> set[tuple[str, str]]:
+    """Return the tables that nobody planned for, though they may have a planned one's name."""
+    try:
+        rows = work.unified.execute(work.evidence.mapping.carried or "SELECT 1 WHERE 0").fetchall()
+    except apsw.Error:
+        return set()
+    return {(str(row[0]), str(row[1]).lower()) for row in rows}
 
 
 def _with_source(

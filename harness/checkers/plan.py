@@ -72,7 +72,9 @@ def correspondences(
     for row in carried:
         source, table, target = (str(value) for value in row)
         name = spelling.get((source, table.lower()), table)
-        if (source, name) in found:
+        planned = found.get((source, name))
+        # A table that has a planned name and not its shape is carried: then nothing is planned.
+        if planned is not None and (planned.mapped is None or _gives(unified, planned.from_)):
             problems.append(
                 Finding(
                     rule=f"{check}/table-twice",
@@ -86,6 +88,10 @@ def correspondences(
             source=source, table=name, mapped=None, unified_table=target
         )
     return found, problems
+
+
+def _gives(unified: apsw.Connection, clause: str) -> bool:
+    return bool(unified.execute(f"SELECT EXISTS (SELECT 1 FROM {clause})").get)
 
 
 def _virtual(evidence: Evidence, unified: apsw.Connection) -> list[tuple[str, str, str]]:

@@ -61,6 +61,18 @@ TREES = {
             ),
         )
     ),
+    "a table with a planned name and another shape": TreePlan(
+        legacy=DatabasePlan(
+            before=("CREATE TABLE vector_memories (id TEXT PRIMARY KEY, body TEXT)",),
+            rows=(Row("vector_memories", {"id": "a", "body": "kept"}),),
+        )
+    ),
+    "a virtual table with a planned name": TreePlan(
+        legacy=DatabasePlan(
+            before=("CREATE VIRTUAL TABLE vector_memories USING fts5(body)",),
+            rows=(Row("vector_memories", {"body": "kept"}),),
+        )
+    ),
     "nothing but zero bytes": TreePlan(
         root=DatabasePlan(state="empty"),
         legacy=DatabasePlan(state="empty"),
