@@ -17,7 +17,7 @@ from devflow.migration.database import columns, number, quote
 from devflow.migration.placing import Placing
 from devflow.migration.residue import Rows, remember
 from devflow.migration.shapes import bound
-from devflow.migration.tables import TableMap, Target
+from devflow.migration.targets import TableMap, Target
 
 __all__ = ["CHUNK_ROWS", "Start", "copy_chunk"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from devflow.migration.tables import PLANNED, TableMap
+from devflow.migration.tables import PLANNED
+from devflow.migration.targets import TableMap
 
 __all__ = ["inverse_expression", "mapping_document"]
 
@@ -48,7 +49,6 @@ def _nearest(source: str, table: str, *, vector: str, model: str) -> dict[str, s
         " WHERE e.model = :model AND e.dimensions = :dimensions"
         " AND typeof(e.embedding) = 'blob' AND length(e.embedding) = 4 * e.dimensions"
         " AND e.dimensions > 0"
-        " AND typeof(e.embedding) = 'blob' AND length(e.embedding) = 4 * e.dimensions"
         " ORDER BY vec_distance_cosine(e.embedding, :vector), o.source_rowid LIMIT :k",
     }
 

@@ -14,7 +14,8 @@ import apsw
 from devflow.migration.database import columns, quote
 from devflow.migration.residue import Rows, remember
 from devflow.migration.shapes import bound, is_planned_here
-from devflow.migration.tables import PLANNED, TableMap, Target
+from devflow.migration.tables import PLANNED
+from devflow.migration.targets import TableMap, Target
 
 __all__ = ["Placing"]
 

@@ -14,7 +14,8 @@ import apsw
 from devflow.migration.database import columns, quote
 from devflow.migration.inverse import inverse_expression
 from devflow.migration.shapes import is_planned_here
-from devflow.migration.tables import PLANNED, TableMap
+from devflow.migration.tables import PLANNED
+from devflow.migration.targets import TableMap
 
 __all__ = ["over_rebuilt_rows"]
 

@@ -12,7 +12,7 @@ import apsw
 
 from devflow.migration.database import columns, quote
 from devflow.migration.shapes import add_other_columns, typeless
-from devflow.migration.tables import TableMap
+from devflow.migration.targets import TableMap
 
 __all__ = ["Rows", "remember"]
 

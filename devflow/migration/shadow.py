@@ -28,7 +28,8 @@ from devflow.migration.database import (
 )
 from devflow.migration.registry import import_log
 from devflow.migration.shapes import add_other_columns, is_planned_here, other_columns
-from devflow.migration.tables import PLANNED, TableMap, planned
+from devflow.migration.tables import PLANNED, planned
+from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
 __all__ = ["STEPS", "VERSION", "create", "run_step"]

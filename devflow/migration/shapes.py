@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import apsw
 
 from devflow.migration.database import columns, has_table, quote
-from devflow.migration.tables import TableMap
+from devflow.migration.targets import TableMap
 
 __all__ = ["add_other_columns", "bound", "is_planned_here", "other_columns", "typeless"]
 

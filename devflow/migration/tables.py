@@ -8,10 +8,17 @@ and kept as residue; so a wrong line here costs residue, never data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from devflow.migration.targets import (
+    TableMap,
+    Target,
+    all_same,
+    between,
+    filled,
+    listed,
+    same_names,
+)
 
-__all__ = ["PLANNED", "TableMap", "Target", "planned"]
+__all__ = ["PLANNED", "planned"]
 
 PLATFORMS = ("claude_code", "openai_codex", "gemini_cli", "cursor", "openrouter")
 PRIORITIES = ("h-", "m-", "l-", "?-")
@@ -31,117 +38,6 @@ BLOCK_TYPES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One unified table that rows of a legacy table become rows of.
-
-    `origin_key` is the origin's column with the unified row's key; `key` that key's name there.
-    `identifier` is the unified column that must be unique, `identity` the legacy column it comes
-    from (none: it is made up). `same` are the conditions under which the row `p`, `s` is the same
-    thing as a row `u` of another source, and merged into it; `repairs` are what a row that an
-    earlier attempt brought in gets from the legacy original. `met` are queries that yield a row
-    where rows must be placed with care; else `straight` replaces dearer forward expressions.
-    """
-
-    table: str
-    forward: Mapping[str, str]
-    origin_key: str = "seq"
-    key: str = "seq"
-    identifier: str | None = "id"
-    identity: str | None = "id"
-    same: tuple[str, ...] = ()
-    repairs: Mapping[str, str] = field(default_factory=dict)
-    met: tuple[str, ...] = ()
-    straight: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TableMap:
-    """One planned legacy table: its targets, and each of its columns from the unified rows."""
-
-    source: str
-    table: str
-    targets: tuple[Target, ...]
-    inverse: Mapping[str, str]
-    required: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """`source.table`, as reports and steps name it."""
-        return f"{self.source}.{self.table}"
-
-    @property
-    def origin(self) -> str:
-        """The table that remembers what each legacy row became."""
-        return f"origin_{self.source}_{self.table}"
-
-    @property
-    def joined(self) -> str:
-        """The FROM clause of the inverse: origin `o`, unified row `u`, embedding `e`."""
-        first = self.targets[0]
-        clause = (
-            f"{self.origin} AS o JOIN {first.table} AS u ON u.{first.key} = o.{first.origin_key}"
-        )
-        for target in self.targets[1:]:
-            clause += f" JOIN {target.table} AS e ON e.{target.key} = o.{target.origin_key}"
-        return clause
-
-
-def _listed(column: str, allowed: tuple[str, ...], default: str, **translated: str) -> str:
-    """Return SQL that keeps an allowed value, translates a known one, else takes the default."""
-    names = ", ".join(f"'{value}'" for value in allowed)
-    cases = "".join(f" WHEN {column} = '{old}' THEN '{new}'" for old, new in translated.items())
-    return f"CASE WHEN {column} IN ({names}) THEN {column}{cases} ELSE {default} END"
-
-
-def _between(column: str, low: float, high: float) -> str:
-    return f"CASE WHEN {column} BETWEEN {low} AND {high} THEN {column} END"
-
-
-def _filled(columns: str) -> dict[str, str]:
-    """Return expressions for columns that may not be NULL in the unified table."""
-    return {name: f"COALESCE({{{name}}}, '')" for name in columns.split()}
-
-
-def _same_names(
-    table: str,
-    columns: str,
-    *,
-    source: str = "root",
-    special: Mapping[str, str] | None = None,
-    extra: Mapping[str, str] | None = None,
-    generated: tuple[str, ...] = (),
-    target: Mapping[str, str | None] | None = None,
-    same: tuple[str, ...] = (),
-) -> TableMap:
-    """Describe a table whose unified shape has the same names."""
-    names = columns.split()
-    options = dict(target or {})
-    identifier = options.get("identifier", "id")
-    forward = {name: f"{{{name}}}" for name in names if name not in (identifier, *generated)}
-    forward |= {**(special or {}), **(extra or {})}
-    return TableMap(
-        source=source,
-        table=table,
-        targets=(
-            Target(
-                table=table,
-                forward=forward,
-                key=options.get("key") or "seq",
-                identifier=identifier,
-                identity=options.get("identity", identifier),
-                same=same,
-            ),
-        ),
-        inverse={name: f"u.{name}" for name in names},
-        required=tuple(name for name in names if name == identifier),
-    )
-
-
-def _all_same(columns: str) -> tuple[str, ...]:
-    return ("u.id = p.id", *(f"u.{name} IS {{{name}}}" for name in columns.split()))
-
-
 _TASKS = (
     "id title description priority status complexity_score estimated_duration_minutes"
     " required_capabilities primary_platform platform_routing architectural_context"
@@ -150,11 +46,11 @@ _TASKS = (
 )
 _USAGE = "id provider agent_type model duration_ms tokens_in tokens_out cost_usd created_at"
 _USAGE_SPECIAL = {
-    **_filled("provider agent_type created_at"),
+    **filled("provider agent_type created_at"),
     "duration_ms": "COALESCE({duration_ms}, 0)",
 }
 _SESSIONS = "id name context metadata created_at updated_at"
-_SESSIONS_SPECIAL = _filled("name created_at updated_at")
+_SESSIONS_SPECIAL = filled("name created_at updated_at")
 _VECTOR_SPECIAL = {
     "embedding": "COALESCE({embedding}, x'')",
     "model": "COALESCE({model}, '')",
@@ -165,37 +61,37 @@ _VECTOR_SPECIAL = {
 def _root() -> tuple[TableMap, ...]:
     """Return the rich tables, which become the unified ones under their own names."""
     return (
-        _same_names(
+        same_names(
             "task_contexts",
             _TASKS,
             special={
                 "title": "COALESCE({title}, '')",
-                "priority": _listed("{priority}", PRIORITIES, "'?-'"),
-                "status": _listed("{status}", STATUSES, "NULL"),
-                "complexity_score": _between("{complexity_score}", 0.0, 1.0),
-                "primary_platform": _listed("{primary_platform}", PLATFORMS[:-1], "NULL"),
+                "priority": listed("{priority}", PRIORITIES, "'?-'"),
+                "status": listed("{status}", STATUSES, "NULL"),
+                "complexity_score": between("{complexity_score}", 0.0, 1.0),
+                "primary_platform": listed("{primary_platform}", PLATFORMS[:-1], "NULL"),
             },
         ),
-        _same_names(
+        same_names(
             "memory_blocks",
             "id task_id session_id block_type label content metadata importance_score"
             " relationships embedding embedding_model created_at last_accessed access_count",
             special={
                 "task_id": "COALESCE({task_id}, '')",
                 "session_id": "COALESCE({session_id}, '')",
-                "block_type": _listed("{block_type}", BLOCK_TYPES, "'context'"),
+                "block_type": listed("{block_type}", BLOCK_TYPES, "'context'"),
                 "label": "COALESCE({label}, '')",
                 "content": "COALESCE({content}, '')",
-                "importance_score": _between("{importance_score}", 0.0, 1.0),
+                "importance_score": between("{importance_score}", 0.0, 1.0),
             },
         ),
-        _same_names(
+        same_names(
             "memory_block_embeddings",
             "block_id embedding model dimensions created_at updated_at",
             special=_VECTOR_SPECIAL,
             target={"identity": None},
         ),
-        _same_names(
+        same_names(
             "coordination_sessions",
             "id task_id platform session_type start_time end_time duration_seconds tokens_used"
             " api_calls estimated_cost_usd model_used context_size_start context_size_end"
@@ -205,73 +101,73 @@ def _root() -> tuple[TableMap, ...]:
             generated=("duration_seconds",),
             special={
                 "task_id": "COALESCE({task_id}, '')",
-                "platform": _listed("{platform}", PLATFORMS, "'openrouter'"),
-                "session_type": _listed("{session_type}", SESSION_TYPES, "NULL"),
-                "user_satisfaction": _between("{user_satisfaction}", 1, 5),
-                "task_progress_delta": _between("{task_progress_delta}", -1.0, 1.0),
+                "platform": listed("{platform}", PLATFORMS, "'openrouter'"),
+                "session_type": listed("{session_type}", SESSION_TYPES, "NULL"),
+                "user_satisfaction": between("{user_satisfaction}", 1, 5),
+                "task_progress_delta": between("{task_progress_delta}", -1.0, 1.0),
             },
             extra={"status": "CASE WHEN {end_time} IS NULL THEN 'active' ELSE 'completed' END"},
         ),
-        _same_names(
+        same_names(
             "platform_performance",
             "id platform capability_domain task_type success_rate average_duration_seconds"
             " average_token_usage average_cost_usd user_satisfaction_avg total_tasks"
             " measurement_period_start measurement_period_end confidence_score last_updated",
             special={
-                **_filled("platform capability_domain task_type"),
-                "success_rate": _between("{success_rate}", 0.0, 1.0),
-                "user_satisfaction_avg": _between("{user_satisfaction_avg}", 1.0, 5.0),
-                "confidence_score": _between("{confidence_score}", 0.0, 1.0),
+                **filled("platform capability_domain task_type"),
+                "success_rate": between("{success_rate}", 0.0, 1.0),
+                "user_satisfaction_avg": between("{user_satisfaction_avg}", 1.0, 5.0),
+                "confidence_score": between("{confidence_score}", 0.0, 1.0),
             },
         ),
-        _same_names(
+        same_names(
             "cost_analytics",
             "id date platform model total_requests total_tokens total_cost_usd input_tokens"
             " output_tokens average_tokens_per_request cost_per_token tasks_completed"
             " cost_per_task created_at",
-            special=_filled("date platform model"),
+            special=filled("date platform model"),
         ),
-        _same_names(
+        same_names(
             "knowledge_entities",
             "id entity_type name description confidence_score extraction_source"
             " learned_from_task_id first_seen last_confirmed usage_count validation_status"
             " embedding tags",
             special={
-                **_filled("name extraction_source"),
-                "entity_type": _listed("{entity_type}", ENTITY_TYPES, "'pattern'"),
-                "confidence_score": _between("{confidence_score}", 0.0, 1.0),
-                "validation_status": _listed("{validation_status}", VALIDATIONS, "NULL"),
+                **filled("name extraction_source"),
+                "entity_type": listed("{entity_type}", ENTITY_TYPES, "'pattern'"),
+                "confidence_score": between("{confidence_score}", 0.0, 1.0),
+                "validation_status": listed("{validation_status}", VALIDATIONS, "NULL"),
             },
         ),
-        _same_names(
+        same_names(
             "knowledge_entity_embeddings",
             "entity_id embedding model dimensions created_at updated_at",
             special=_VECTOR_SPECIAL,
             target={"identity": None},
         ),
-        _same_names(
+        same_names(
             "entity_relationships",
             "id source_entity_id target_entity_id relationship_type relationship_strength"
             " context_description discovered_at confirmed_count last_confirmed",
             special={
-                **_filled("source_entity_id target_entity_id relationship_type"),
-                "relationship_strength": _between("{relationship_strength}", 0.0, 1.0),
+                **filled("source_entity_id target_entity_id relationship_type"),
+                "relationship_strength": between("{relationship_strength}", 0.0, 1.0),
             },
         ),
-        _same_names(
+        same_names(
             "schema_versions",
             "version applied_at description",
             target={"identifier": "version"},
         ),
-        _same_names("schema_version", "version applied_at", target={"identifier": "version"}),
-        _same_names(
+        same_names("schema_version", "version applied_at", target={"identifier": "version"}),
+        same_names(
             "session_audit_log",
             "id session_id old_status new_status changed_at",
             target={"identifier": None, "key": "id"},
             special={"session_id": "COALESCE({session_id}, '')"},
         ),
-        _same_names("synthetic_usage", _USAGE, special=_USAGE_SPECIAL),
-        _same_names("sessions", _SESSIONS, special=_SESSIONS_SPECIAL),
+        same_names("synthetic_usage", _USAGE, special=_USAGE_SPECIAL),
+        same_names("sessions", _SESSIONS, special=_SESSIONS_SPECIAL),
     )
 
 
@@ -282,7 +178,7 @@ def _vector_memories(source: str) -> TableMap:
         forward={
             "task_id": ":import_task",
             "session_id": f"'{source}-import'",
-            "block_type": _listed("{type}", BLOCK_TYPES, "'context'"),
+            "block_type": listed("{type}", BLOCK_TYPES, "'context'"),
             "label": "COALESCE({type}, '')",
             "content": "COALESCE({content}, '')",
             "metadata": "{metadata}",
@@ -355,8 +251,8 @@ def _legacy() -> tuple[TableMap, ...]:
                 forward={
                     "title": "COALESCE({title}, '')",
                     "description": "{description}",
-                    "status": _listed("{status}", STATUSES, "'planning'", **statuses),
-                    "priority": _listed("{priority}", PRIORITIES, "'?-'", **priorities),
+                    "status": listed("{status}", STATUSES, "'planning'", **statuses),
+                    "priority": listed("{priority}", PRIORITIES, "'?-'", **priorities),
                     "created_at": "{created_at}",
                     "updated_at": "{updated_at}",
                 },
@@ -383,7 +279,7 @@ def _legacy() -> tuple[TableMap, ...]:
                 forward={
                     "task_id": ":import_task",
                     "session_id": "'legacy-import'",
-                    "block_type": _listed("{type}", BLOCK_TYPES, "'context'"),
+                    "block_type": listed("{type}", BLOCK_TYPES, "'context'"),
                     "label": "COALESCE({type}, '')",
                     "content": "COALESCE({content}, '')",
                     "embedding": "{embedding}",
@@ -394,7 +290,7 @@ def _legacy() -> tuple[TableMap, ...]:
                 },
                 same=("u.id = p.id", "u.content IS {content}"),
                 repairs={
-                    "block_type": _listed("{type}", BLOCK_TYPES, "'context'"),
+                    "block_type": listed("{type}", BLOCK_TYPES, "'context'"),
                     "label": "COALESCE({type}, '')",
                     "created_at": "{timestamp}",
                     "embedding": "COALESCE({embedding}, u.embedding)",
@@ -455,19 +351,19 @@ def _legacy() -> tuple[TableMap, ...]:
         tasks,
         blocks,
         embeddings,
-        _same_names(
+        same_names(
             "synthetic_usage",
             _USAGE,
             source="legacy",
             special=_USAGE_SPECIAL,
-            same=_all_same(_USAGE),
+            same=all_same(_USAGE),
         ),
-        _same_names(
+        same_names(
             "sessions",
             _SESSIONS,
             source="legacy",
             special=_SESSIONS_SPECIAL,
-            same=_all_same(_SESSIONS),
+            same=all_same(_SESSIONS),
         ),
         _vector_memories("legacy"),
     )

@@ -10,7 +10,8 @@ from devflow.migration.database import columns, number, open_source, open_writab
 from devflow.migration.errors import MigrationError
 from devflow.migration.inverse import inverse_expression
 from devflow.migration.shapes import is_planned_here, other_columns
-from devflow.migration.tables import PLANNED, TableMap
+from devflow.migration.tables import PLANNED
+from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
 __all__ = ["check_integrity", "check_inverse", "is_unified"]

@@ -15,7 +15,8 @@ from devflow_tree import REPOSITORY, environment
 from devflow.migration import inverse
 from devflow.migration.account import script
 from devflow.migration.decisions import DECIDED
-from devflow.migration.tables import PLANNED, TableMap, planned
+from devflow.migration.tables import PLANNED, planned
+from devflow.migration.targets import TableMap
 
 
 @pytest.fixture(scope="module")
