@@ -45,6 +45,11 @@ CLAIM = (
 )
 
 
+_CHECKERS = ("schema", "rows", "in-use", "integrity", "ledger", "rollback", "idempotence")
+_EVERYTHING_EACH = 10
+"""Of how many examples one is judged by every check, configuration and backups too, and applied
+once more after the rollback; the property itself is checked on each."""
+
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
@@ -225,6 +230,7 @@ class _Search:
         self.driver = driver
         self.directory = directory
         self.began = time.monotonic()
+        self.everything = False
         self.failed_at: float | None = None
         self.broken: dict[str, _BrokenError] = {}
         self.smallest: TreePlan | None = None
@@ -254,6 +260,7 @@ class _Search:
         if self.failed_at is None:
             if now - self.began > self.share.limit_s:
                 return
+            self.everything = self.done.examples % _EVERYTHING_EACH == 0
             self.done.examples += 1
             self.done.hazards.update(observed(plan))
         elif now - self.failed_at > self.share.shrink_s:
@@ -281,6 +288,8 @@ class _Search:
             self.candidate,
             self.directory / "run",
             driver=self.driver,
+            checkers=None if self.everything else _CHECKERS,
+            reapply=self.everything,
         )
         errors = _errors(result)
         if self.broken:
