@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ def _read(line: str) -> dict[str, Any]:
     """Parse a request; every mistake in it is one sentence."""
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MigrationError("bad-request", f"stdin's first line is no JSON: {error}") from error
     if not isinstance(request, dict) or request.get("contract") != CONTRACT:
         raise MigrationError(
@@ -102,6 +103,8 @@ def _answer(operation: str, line: str, speaker: _Speaker) -> int:
 def main() -> int:
     """Run one operation on the request in stdin's first line, or serve one request a line."""
     operation = sys.argv[1] if len(sys.argv) == 2 else ""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
     speaker = _Speaker(sys.stdin, sys.stdout)
     if operation == "serve":
         for line in sys.stdin:

@@ -26,6 +26,7 @@ from devflow.migration.tree import SOURCES, Tree
 __all__ = ["MANIFEST", "back_up_tree", "manifest_of", "same_pages"]
 
 MANIFEST = "manifest.json"
+_MANIFEST_KEYS = ("databases", "modes", "digests", "directories")
 _CHANGE_COUNTERS = ((24, 28), (92, 100))  # header fields that count commits, not content
 
 
@@ -41,6 +42,7 @@ def back_up_tree(tree: Tree, when: str, *, keep_old: bool = False) -> dict[str, 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     manifest: dict[str, Any] = {"of": when, "databases": {}, "modes": {}, "digests": {}}
+    manifest["directories"] = _directories(tree) if when != "after" else {}
     for name in SOURCES if when != "after" else ("root",):
         manifest["databases"][name] = _copy_source(tree, name, partial, manifest)
     if when == "during":
@@ -64,7 +66,7 @@ def manifest_of(backup: Path) -> dict[str, Any]:
     """Read a backup's manifest; raises `MigrationError` when it is not there or broken."""
     try:
         manifest = json.loads((backup / MANIFEST).read_text())
-        return {key: dict(manifest[key]) for key in ("databases", "modes", "digests")}
+        return {key: dict(manifest[key]) for key in _MANIFEST_KEYS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = f"{backup / MANIFEST} cannot be read ({error}); restore the backup's directory"
         raise MigrationError("backup-broken", text, definite=False) from error
@@ -106,6 +108,17 @@ def other_data_files(tree: Tree) -> Iterator[Path]:
     for path in sorted(data.rglob("*")):
         if path.is_file() and path not in databases | sides | listed:
             yield path
+
+
+def _directories(tree: Tree) -> dict[str, int]:
+    """Return the modes of the data directory and of those in it, the empty ones too."""
+    data = tree.path("legacy").parent
+    if data == tree.directory or not data.is_dir():
+        return {}
+    inside = (data, *sorted(path for path in data.rglob("*") if path.is_dir()))
+    return {
+        path.relative_to(tree.directory).as_posix(): path.stat().st_mode & 0o7777 for path in inside
+    }
 
 
 def _digest(path: Path) -> str:
@@ -210,6 +223,8 @@ def restore_files(tree: Tree) -> dict[str, int]:
     """Bring back every plain file of the backup `before` that is gone or changed."""
     backup = tree.backup("before")
     manifest = manifest_of(backup)
+    for relative in manifest["directories"]:
+        (tree.directory / relative).mkdir(parents=True, exist_ok=True)
     restored = 0
     databases = {tree.paths[name] for name in SOURCES}
     for relative, mode in manifest["modes"].items():
@@ -222,4 +237,6 @@ def restore_files(tree: Tree) -> dict[str, int]:
             write_atomically(path, content, mode=mode)
             restored += 1
         path.chmod(mode)
+    for relative, mode in manifest["directories"].items():
+        (tree.directory / relative).chmod(mode)
     return {"files": restored}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from devflow.migration import backups, configuration, shadow, validation
@@ -173,17 +175,37 @@ def status(tree: Tree) -> str:
         return journal.state()
 
 
+@contextmanager
+def _alone(tree: Tree) -> Iterator[None]:
+    """Hold the tree for this process: two migrations at once would build one shadow together."""
+    descriptor = os.open(tree.directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            text = f"{tree.directory} is being migrated by another process; wait for it and retry"
+            raise MigrationError("running", text) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def apply(tree: Tree, until: str, tell: Progress) -> str:
     """Run the phases up to `until`, each step once; return the last phase that is done.
 
     A rollback that was cut off is first brought to its end.
     """
+    with _alone(tree):
+        return _apply(tree, until, tell)
+
+
+def _apply(tree: Tree, until: str, tell: Progress) -> str:
     tree.check()
     if Journal.exists(tree.work):
         with closing(Journal(tree.work)) as journal:
             interrupted = journal.rolling_back()
         if interrupted:
-            rollback(tree, tell)
+            _rollback(tree, tell)
     elif validation.is_unified(tree):
         return PHASES[-1]
     tree.work.mkdir(exist_ok=True)
@@ -212,6 +234,11 @@ def _run(step: Step, tree: Tree, journal: Journal, tell: Progress) -> None:
 
 def rollback(tree: Tree, tell: Progress) -> str:
     """Bring databases and configuration back to what they were before the first phase."""
+    with _alone(tree):
+        return _rollback(tree, tell)
+
+
+def _rollback(tree: Tree, tell: Progress) -> str:
     if not Journal.exists(tree.work):
         if validation.is_unified(tree):
             text = (

@@ -45,7 +45,7 @@ class Tree:
         named = {**_DEFAULTS, **(paths or {})}
         for name, path in named.items():
             inside = isinstance(path, str) and not Path(path).is_absolute()
-            if not inside or not Path(path).name or ".." in Path(path).parts:
+            if not inside or not Path(path).name or ".." in Path(path).parts or "\0" in path:
                 text = f"paths.{name} is {path!r}; it must be a file's path inside of the tree"
                 raise MigrationError("bad-request", text)
         if len({Path(path) for path in named.values()}) < len(named):
@@ -93,11 +93,21 @@ class Tree:
 
     def check(self) -> dict[str, str]:
         """Return each source's state, its schema read; raises `MigrationError` where it can't."""
+        self._check_links()
         states = {name: self.state(name) for name in SOURCES}
         for name, state in states.items():
             if state == "sqlite":
                 self._check_readable(name)
         return states
+
+    def _check_links(self) -> None:
+        """Refuse links where files are removed and restored: a link would come back as a file."""
+        data = self.path("legacy").parent
+        inside = data.rglob("*") if data != self.directory and data.is_dir() else ()
+        for path in (*(self.path(name) for name in SOURCES), data, *inside):
+            if path.is_symlink():
+                text = f"{path} is a link; put what it names in its place, or move it away"
+                raise MigrationError("link", text)
 
     def _check_readable(self, name: str) -> None:
         path = self.path(name)
