@@ -8,7 +8,7 @@ of rows. XXH3 is no defence against a forger: what is signed uses other digests.
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -36,7 +36,8 @@ class Side:
 
     Both sides of a comparison have as many expressions, in the same order; `key` are the
     positions of the key's columns, empty where there is no key. `row` is SQL for a number that
-    both sides have for one row, where they have one.
+    both sides have for one row, where they have one. `textual` are positions of columns in which
+    SQLite never stores a number, for they are declared as text.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Side:
     expressions: tuple[str, ...]
     key: tuple[int, ...] = ()
     row: str | None = None
+    textual: tuple[int, ...] = ()
 
     @classmethod
     def table(
@@ -54,6 +56,7 @@ class Side:
         *,
         key: Sequence[int] = (),
         rowid: str | None = None,
+        textual: Sequence[int] = (),
     ) -> Side:
         """Return the side that is a table scanned plainly; `rowid` is a name of its rowid."""
         # An alias that no mapping uses, for both sides meet in one query (see `aligned`).
@@ -63,7 +66,14 @@ class Side:
             expressions=tuple(f"{_ALIAS}.{quote(column)}" for column in columns),
             key=tuple(key),
             row=f"{_ALIAS}.{rowid}" if rowid else None,
+            textual=tuple(textual),
         )
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Side:
+        """Return the side whose `asdict` went through JSON."""
+        lists = {name: tuple(v) for name, v in told.items() if isinstance(v, list)}
+        return cls(**{**told, **lists})
 
     def connect(self) -> apsw.Connection:
         """Open the side's database for reading; a misspelt name is an error, never a string."""

@@ -12,7 +12,14 @@ from harness.database import Column, Table, columns_of, quote, row_tables
 from harness.mapping import TableMapping
 from harness.model import DATABASES, Finding
 
-__all__ = ["Correspondence", "correspondences", "rowid_name", "source_tables", "tables_of"]
+__all__ = [
+    "Correspondence",
+    "correspondences",
+    "rowid_name",
+    "source_tables",
+    "stores_no_numbers",
+    "tables_of",
+]
 
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
@@ -149,3 +156,9 @@ def rowid_name(table: Table) -> str | None:
     if table.without_rowid:
         return None
     return next((name for name in _ROWID_NAMES if name not in taken), None)
+
+
+def stores_no_numbers(declared_type: str) -> bool:
+    """Say whether a column of this type has SQLite's TEXT affinity, which turns numbers to text."""
+    upper = declared_type.upper()
+    return "INT" not in upper and any(word in upper for word in ("CHAR", "CLOB", "TEXT"))

@@ -17,7 +17,13 @@ from harness.checkers.compare import Comparison, SideError, compare
 from harness.checkers.digests import Side
 from harness.checkers.evidence import Evidence
 from harness.checkers.explaining import FINDINGS_MAX, Place, explain
-from harness.checkers.plan import Correspondence, correspondences, rowid_name, source_tables
+from harness.checkers.plan import (
+    Correspondence,
+    correspondences,
+    rowid_name,
+    source_tables,
+    stores_no_numbers,
+)
 from harness.checkers.registry import check_lines, check_told
 from harness.checkers.residue import residue_of
 from harness.checkers.worker import Worker
@@ -137,7 +143,15 @@ def _check_table(
     key = tuple(columns.index(name) for name in table.primary_key if name in columns)
     key = key if len(key) == len(table.primary_key) else ()
     path = evidence.before.path(found.source)
-    left = Side.table(path, table.name, columns, key=key, rowid=rowid_name(table))
+    declared = {column.name: column.declared_type for column in table.columns}
+    left = Side.table(
+        path,
+        table.name,
+        columns,
+        key=key,
+        rowid=rowid_name(table),
+        textual=[n for n, name in enumerate(columns) if stores_no_numbers(declared[name])],
+    )
     right = Side(
         path=str(evidence.after),
         source=found.from_,

@@ -119,16 +119,12 @@ def _stream(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _side(told: dict[str, Any]) -> Side:
-    return Side(**{**told, "expressions": tuple(told["expressions"]), "key": tuple(told["key"])})
-
-
 def _answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    side = _side(request["side"])
+    side = Side.from_json(request["side"])
     try:
         if "span" in request:
             low, high = request["span"]
-            return {"left_over": left_over(_side(request["left"]), side, (low, high))}, b""
+            return {"left_over": left_over(Side.from_json(request["left"]), side, (low, high))}, b""
         buckets = request["buckets"]
         with closing(side.connect()) as connection:
             if request["wanted"] is None:

@@ -14,6 +14,7 @@ from harness.checkers import compare as module
 from harness.checkers.aligned import LEFT_OVER_MAX, left_over
 from harness.checkers.compare import Comparison, SideError, compare
 from harness.checkers.digests import Side
+from harness.checkers.plan import stores_no_numbers
 from harness.checkers.values import Value
 
 COLUMNS = ["id", "v", "w"]
@@ -28,7 +29,8 @@ def left_side(folder: Path, rows: list[tuple[Value, ...]], kinds: str = "id TEXT
         with connection:
             connection.execute(f"CREATE TABLE t({kinds})")
             connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
-    return Side.table(path, "t", COLUMNS, key=(0,), rowid="rowid")
+    textual = [n for n, kind in enumerate(kinds.split(",")) if stores_no_numbers(kind)]
+    return Side.table(path, "t", COLUMNS, key=(0,), rowid="rowid", textual=textual)
 
 
 def right_side(folder: Path, rows: list[tuple[Value, ...]], change: str = "", **more: str) -> Side:
@@ -138,6 +140,17 @@ def test_a_missing_table_is_not_found_in_the_source_instead(tmp_path: Path) -> N
         with pytest.raises(SideError, match="no such table") as told:
             compare(left, stolen, aligned_rows=1)
         assert told.value.right
+
+
+KINDS_TRIED = "TEXT varchar(9) CLOB nchar INT charint ANY REAL BLOB DATETIME TEXTINT"
+
+
+@pytest.mark.parametrize("kind", ["", *KINDS_TRIED.split()])
+def test_only_where_sqlite_stores_no_number_is_the_class_not_asked_for(kind: str) -> None:
+    with closing(apsw.Connection(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE t(v {kind}); INSERT INTO t VALUES (1), (1.5), (-0.0)")
+        classes = {row[0] for row in connection.execute("SELECT typeof(v) FROM t")}
+    assert stores_no_numbers(kind) is (classes == {"text"})
 
 
 VALUES = st.one_of(
