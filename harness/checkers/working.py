@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 import apsw
 
@@ -135,30 +135,40 @@ def _try_trigger(
 def _indexes_that_fall_behind(
     catalog: Catalog, excused: Callable[[Item], bool]
 ) -> Iterator[Finding]:
+    """Say which triggers leave a full-text index over their table out of step."""
+    kinds = (Kind.TABLE, Kind.VIRTUAL, Kind.TRIGGER)
+    items = sorted((i for i in catalog.values() if i.kind in kinds), key=lambda i: i.key)
+    for item, problem in _out_of_step(tuple(items)):
+        yield from _dead(item, problem, excused)
+
+
+@lru_cache(maxsize=32)
+def _out_of_step(items: tuple[Item, ...]) -> tuple[tuple[Item, str], ...]:
     """Fire each trigger that writes to a full-text index over its table, and check that index.
 
     This is done on an empty copy of the schema, where the index's own check costs nothing.
     """
+    found: list[tuple[Item, str]] = []
+    triggers = [item for item in items if item.kind is Kind.TRIGGER]
     with closing(apsw.Connection(":memory:")) as empty:
         for kind in (Kind.TABLE, Kind.VIRTUAL, Kind.TRIGGER):
-            for item in catalog.values():
+            for item in items:
                 if item.kind is kind:
                     with suppress(apsw.Error):
                         empty.execute(item.sql)
-        for index in catalog.values():
+        for index in items:
             shape = virtual_shape(index.sql) if index.kind is Kind.VIRTUAL else None
             if shape is None or shape.module != "fts5":
                 continue
             over = dict(shape.options).get("content", "").strip("'\"").lower()
-            for item in catalog.values():
-                if item.kind is not Kind.TRIGGER or item.table.lower() != over:
-                    continue
-                if index.name.lower() in words(item.sql):
-                    check = partial(text_index_problem, empty, index.name)
+            check = partial(text_index_problem, empty, index.name)
+            for item in triggers:
+                if item.table.lower() == over and index.name.lower() in words(item.sql):
                     firing = fire(empty, item, after=check)
                     if firing.outcome == "failed":
-                        problem = f"after it the full-text index {index.name} is not in step"
-                        yield from _dead(item, f"{problem}: {firing.error}", excused)
+                        behind = f"after it the full-text index {index.name} is not in step"
+                        found.append((item, f"{behind}: {firing.error}"))
+    return tuple(found)
 
 
 def _try_rename(connection: apsw.Connection, catalog: Catalog, *, dead: bool) -> Iterator[Finding]:
