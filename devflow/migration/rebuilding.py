@@ -19,10 +19,11 @@ from devflow.migration.targets import TableMap
 
 __all__ = ["over_rebuilt_rows"]
 
+_SPACE = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _VIEW = re.compile(
     r"""(?is)^(?P<head>\s*CREATE\s+VIEW\s+(?:IF\s+NOT\s+EXISTS\s+)?"""
-    r"""(?:"(?:[^"]|"")*"|\[[^\]]*\]|`(?:[^`]|``)*`|'(?:[^']|'')*'|[^\s(]+)\s*(?:\([^()]*\))?\s*)"""
-    r"""\bAS\b(?P<select>.*)$"""
+    r"""(?:"(?:[^"]|"")*"|\[[^\]]*\]|`(?:[^`]|``)*`|'(?:[^']|'')*'|[^\s(]+)"""
+    rf"""{_SPACE}(?:\([^()]*\))?{_SPACE})\bAS\b(?P<select>.*)$"""
 )
 
 
@@ -89,7 +90,9 @@ def _with_rebuilt(connection: apsw.Connection, sql: str, tables: dict[str, Table
         return sql
     read = {new: table for new, table in tables.items() if _names(match["select"], new)}
     rebuilt = ", ".join(f"{quote(new)} AS ({_rebuilt(connection, t)})" for new, t in read.items())
-    return f"{match['head']}AS WITH {rebuilt} SELECT * FROM ({match['select'].strip().rstrip(';')})"
+    select = match["select"].strip().rstrip(";")
+    # A newline ends a comment that the statement may end with.
+    return f"{match['head']}AS WITH {rebuilt} SELECT * FROM ({select}\n)"
 
 
 def _rebuilt(connection: apsw.Connection, table: TableMap) -> str:
