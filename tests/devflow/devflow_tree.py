@@ -132,9 +132,12 @@ def tree_state(directory: Path) -> dict[str, object]:
     databases = set(DATABASES.values())
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory)
-        if relative.parts[0] in _OURS or not path.is_file():
-            continue
         name = relative.as_posix()
+        if relative.parts[0] in _OURS:
+            continue
+        if path.is_dir():
+            state[f"{name}/"] = path.stat().st_mode
+            continue
         if name not in databases and not name.endswith(_SIDES):
             state[name] = (path.read_bytes(), path.stat().st_mode)
     return state | {name: database_state(directory / name) for name in sorted(databases)}

@@ -33,6 +33,11 @@ def answered(
 BAD = {
     "nothing": ("", "no JSON"),
     "no JSON": ("{", "no JSON"),
+    "deep JSON": ("[" * 100_000, "no JSON"),
+    "a path with a NUL": (
+        '{"contract": 1, "tree": "TREE", "paths": {"root": "a\\u0000b"}}',
+        "paths.root",
+    ),
     "a list": ("[]", "must be an object"),
     "no contract": ("{}", "contract 1"),
     "another contract": ('{"contract": 2, "tree": "/"}', "contract 1"),
@@ -142,6 +147,17 @@ def test_lockstep_waits_for_a_line_after_every_step(
     code, _ = answered(monkeypatch, capsys, ["apply"], lines)
     assert code == 0
     assert not sys.stdin.read()
+
+
+def test_a_request_that_is_no_utf_8_is_answered(tree: LegacyTree) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "devflow.migration", "serve"],
+        input=b"\xff\n" + tree.request(op="status").encode() + b"\n",
+        capture_output=True, timeout=30, check=False, env=environment(),
+    )  # fmt: skip
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["error", "done"]
+    assert done.returncode == 0
 
 
 # Serving ---------------------------------------------------------------------------------------

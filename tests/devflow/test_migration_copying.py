@@ -10,6 +10,7 @@ from devflow_tree import (
     DATABASES,
     LegacyTree,
     RawText,
+    add_block,
     assert_all_kept,
     assert_kept,
     opened,
@@ -317,6 +318,35 @@ def test_rowids_of_either_sign_are_all_copied(tree: LegacyTree, tmp_path: Path) 
     before = tree.copy(tmp_path / "before")
     tree.apply("shadow")
     assert assert_all_kept(before, tree.directory / ".devflow-migration/unified.sqlite") == 10
+
+
+def test_a_planned_sequence_never_gives_a_deleted_number_again(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    tree.insert("root", "session_audit_log", id=99, session_id="s")
+    tree.run("root", "DELETE FROM session_audit_log")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    found = values(tree.root, "SELECT seq FROM sqlite_sequence WHERE name = 'session_audit_log'")
+    assert found == [(99,)]
+    mapped = values(tree.root, "SELECT * FROM carried_sequences WHERE source = 'root'")
+    assert mapped == [("root", "session_audit_log", "session_audit_log")]
+    tree.rollback()
+    assert tree.state == before.state
+
+
+def test_ids_and_versions_that_the_migration_would_make_up_are_left_to_those_who_have_them(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    tree.insert("root", "task_contexts", id="legacy-import", title="taken")
+    tree.insert("root", "schema_versions", version="2.0.0")
+    add_block(tree, "m1")
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    assert values(tree.root, "SELECT task_id FROM memory_blocks") == [("legacy-import~",)]
+    versions = values(tree.root, "SELECT version FROM schema_versions ORDER BY seq")
+    assert versions == [("2.0.0",), ("2.0.0+",)]
 
 
 def test_empty_databases_migrate_and_come_back(tree: LegacyTree, tmp_path: Path) -> None:

@@ -237,6 +237,25 @@ def test_a_reader_at_the_cutover_sees_the_old_database_or_the_new_one(
     assert unified_content(filled) == expected
 
 
+def test_two_migrations_of_one_tree_do_not_run_at_once(
+    filled: LegacyTree, expected: object
+) -> None:
+    running = Lockstep(filled, "apply")
+    told = running.events()
+    while next(told).get("step") != "shadow.create":
+        pass
+    for operation in (filled.apply, filled.rollback):
+        with pytest.raises(MigrationError, match="is being migrated by another process") as caught:
+            operation()
+        assert caught.value.code == "running"
+        assert caught.value.definite
+    assert filled.status == "backup"
+    for _ in told:
+        pass
+    running.close()
+    assert unified_content(filled) == expected
+
+
 # Validation ----------------------------------------------------------------------------------
 
 
@@ -300,11 +319,15 @@ class Lockstep:
                 self.process.kill()
                 break
         assert self.process.wait(10) == -9
+        self.close()
+
+    def close(self) -> None:
         assert self.process.stdin
         assert self.process.stdout
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.stdout.close()
+        self.process.wait(10)
 
 
 KILLED_AT = (

@@ -206,6 +206,28 @@ def test_a_database_locked_by_another_process_is_refused_in_one_sentence(
     assert tree_state(tree.directory) == state
 
 
+@pytest.mark.parametrize("name", ["devflow.sqlite", "data/vector.sqlite", "data", "data/notes"])
+def test_a_link_where_files_are_removed_and_restored_is_refused(
+    tree: LegacyTree, tmp_path: Path, name: str
+) -> None:
+    path = tree.directory / name
+    if path.exists():
+        path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    refused(tree, code="link", naming=str(path))
+
+
+def test_directories_in_data_come_back_with_their_modes(tree: LegacyTree, tmp_path: Path) -> None:
+    (tree.directory / "data" / "empty" / "deep").mkdir(parents=True)
+    (tree.directory / "data" / "empty").chmod(0o711)
+    (tree.directory / "data").chmod(0o700)
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert not (tree.directory / "data").exists()
+    tree.rollback()
+    assert tree.state == before.state
+
+
 def test_a_tree_that_is_not_there_is_refused(tmp_path: Path) -> None:
     code, events = speak(["apply"], f'{{"contract": 1, "tree": "{tmp_path}/nowhere"}}')
     assert code == 1
