@@ -98,7 +98,11 @@ def correspondences(
 
 
 def _gives(unified: apsw.Connection, clause: str) -> bool:
-    return bool(unified.execute(f"SELECT EXISTS (SELECT 1 FROM {clause})").get)
+    """Say whether any row is given back; none is where the SQL's tables are not there."""
+    try:
+        return bool(unified.execute(f"SELECT EXISTS (SELECT 1 FROM {clause})").get)
+    except apsw.SQLError:
+        return False
 
 
 def _virtual(evidence: Evidence, unified: apsw.Connection) -> list[tuple[str, str, str]]:

@@ -191,3 +191,14 @@ def test_sources_without_rows_are_unknown_never_valid(tmp_path: Path) -> None:
     empty = evidence(tmp_path, sources={"legacy": "CREATE TABLE x(y)"}, unified="CREATE TABLE x(y)",
                      carried="SELECT 'legacy', 'x', 'x'")  # fmt: skip
     assert check(empty).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM origin;", "DROP TABLE origin;"])
+def test_a_table_that_only_has_a_planned_name_may_be_carried(change: str, tmp_path: Path) -> None:
+    copied = "CREATE TABLE legacy_blocks(id TEXT PRIMARY KEY, content TEXT, score REAL);"
+    rows = "('m1', 'one', 0.5), ('m2', NULL, 1.0), (NULL, 'no key', 2.0), (NULL, 'no key', 2.0)"
+    unified = (
+        f"{change}{copied}INSERT INTO legacy_blocks VALUES {rows};"
+        "INSERT INTO carried VALUES ('legacy', 'blocks', 'legacy_blocks');"
+    )
+    assert check(made(tmp_path, unified=unified)).verdict is Verdict.VALID
