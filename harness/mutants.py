@@ -381,7 +381,8 @@ def _run_one(task: _Task) -> _Result:
             else (),
         )
         result = replace(
-            result, results=(*result.results, *play(more, task.directory / "more").results)
+            result,
+            results=(*result.results, *play(more, task.directory / "more", thorough=True).results),
         )
     shutil.rmtree(task.directory, ignore_errors=True)
     return _caught(result), result.applied_digest, time.monotonic() - began
