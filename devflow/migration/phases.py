@@ -212,9 +212,10 @@ def _apply(tree: Tree, until: str, tell: Progress) -> str:
     with closing(Journal(tree.work)) as journal:
         for phase in PHASES[: PHASES.index(until) + 1]:
             tell({"event": "phase_started", "phase": phase})
-            for step in _STEPS:
-                if step.phase == phase:
-                    _run(step, tree, journal, tell)
+            with shadow.kept_open():
+                for step in _STEPS:
+                    if step.phase == phase:
+                        _run(step, tree, journal, tell)
             journal.finish(phase)
             tell({"event": "phase_done", "phase": phase})
         return journal.state()

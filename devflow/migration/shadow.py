@@ -32,7 +32,7 @@ from devflow.migration.tables import PLANNED, planned
 from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["STEPS", "VERSION", "create", "run_step"]
+__all__ = ["STEPS", "VERSION", "create", "kept_open", "run_step"]
 
 VERSION = "2.0.0"
 _AUTOINCREMENT = (("root", "session_audit_log"),)
@@ -79,31 +79,44 @@ def _backup_of(tree: Tree, source: str) -> Path | None:
     return path if path.exists() and path.stat().st_size else None
 
 
+_kept: dict[Path, apsw.Connection] = {}
+
+
 @contextmanager
-def _opened(tree: Tree) -> Iterator[apsw.Connection]:
-    """Open the shadow with every source's backup attached as `src_<source>`, read-only."""
-    with closing(open_writable(tree.shadow)) as connection:
+def kept_open() -> Iterator[None]:
+    """Keep the shadow open over the steps within: opening it costs more than a small step."""
+    try:
+        yield
+    finally:
+        while _kept:
+            _kept.popitem()[1].close()
+
+
+def _opened(tree: Tree) -> apsw.Connection:
+    """Return the shadow with every source's backup attached as `src_<source>`, read-only."""
+    if tree.shadow not in _kept:
+        connection = _kept[tree.shadow] = open_writable(tree.shadow)
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -65536")
         for source in SOURCES:
             path = _backup_of(tree, source)
             where = uri(path, mode="ro", immutable=True) if path else ":memory:"
             connection.execute(f"ATTACH ? AS src_{source}", (where,))
-        yield connection
+    return _kept[tree.shadow]
 
 
 def run_step(tree: Tree, step: str) -> Counts:
-    """Run or resume one step of the shadow phase; return what it counted."""
+    """Run or resume one step of the shadow phase, within `kept_open`; return what it counted."""
     if step == "create":
         return create(tree)
-    with _opened(tree) as connection:
-        counts = _counts_of(connection, step)
-        if counts is not None:
-            return counts
-        if step.startswith("copy."):
-            return _copy_table(connection, step)
-        with transaction(connection):
-            return _finish(connection, step, _SINGLE[step](connection, tree))
+    connection = _opened(tree)
+    counts = _counts_of(connection, step)
+    if counts is not None:
+        return counts
+    if step.startswith("copy."):
+        return _copy_table(connection, step)
+    with transaction(connection):
+        return _finish(connection, step, _SINGLE[step](connection, tree))
 
 
 def _counts_of(connection: apsw.Connection, step: str) -> Counts | None:
