@@ -182,7 +182,10 @@ def carry_tables(
                 (source, item.name, item.unified_name),
             )
         elif item.kind == "virtual table" and _try(connection, item.sql):
-            _copy_shadows(connection, source, item)
+            if _indexes_planned_rows(connection, source, item):
+                _rebuild(connection, item)
+            else:
+                _copy_shadows(connection, source, item)
     connection.execute("PRAGMA ignore_check_constraints = OFF")
     return counts
 
@@ -223,6 +226,20 @@ def carry_sequence(
     )
 
 
+def _indexes_planned_rows(connection: apsw.Connection, source: str, item: Unplanned) -> bool:
+    """Return whether a full-text table's content is a planned table, whose rowids changed."""
+    option = _CONTENT_OPTION.search(item.sql)
+    plan = planned(source, option[2].strip("\"'`[]").lower()) if option else None
+    return plan is not None and is_planned_here(connection, plan)
+
+
+def _rebuild(connection: apsw.Connection, item: Unplanned) -> None:
+    """Fill a full-text table from its unified content, or drop it where columns are missing."""
+    name = quote(item.unified_name)
+    if not _try(connection, f"INSERT INTO {name} ({name}) VALUES ('rebuild')"):
+        connection.execute(f"DROP TABLE {name}")
+
+
 def _copy_shadows(connection: apsw.Connection, source: str, item: Unplanned) -> None:
     """Fill a virtual table by its shadow tables, so that even a contentless index comes along."""
     schema, prefix = f"src_{source}", item.name + "_"
@@ -251,7 +268,7 @@ def _create(connection: apsw.Connection, item: Unplanned) -> str | None:
         found = connection.execute(
             "SELECT 1 FROM sqlite_master WHERE name = ?", (item.unified_name,)
         ).fetchone()
-        return None if found else "its module is not there"
+        return None if found else "its module or its content's columns are not there"
     connection.execute("SAVEPOINT dependant")
     try:
         connection.execute(item.sql).fetchall()
