@@ -302,4 +302,44 @@ def test_a_virtual_table_of_a_module_that_is_not_there_stays_in_the_backup(
     found = values(
         tree.root, "SELECT type, decision, rule, reason FROM schema_decisions WHERE name='strange'"
     )
-    assert found == [("virtual table", "dropped", "does-not-compile", "its module is not there")]
+    assert found == [
+        (
+            "virtual table",
+            "dropped",
+            "does-not-compile",
+            "its module or its content's columns are not there",
+        )
+    ]
+
+
+def test_a_full_text_table_over_a_planned_table_finds_the_unified_rows(tree: LegacyTree) -> None:
+    tree.run(
+        "root",
+        "INSERT INTO task_contexts (rowid, id, title) VALUES (77, 't', 'hello');"
+        "CREATE VIRTUAL TABLE own_tasks USING fts5(title, content=task_contexts);"
+        "INSERT INTO own_tasks (own_tasks) VALUES ('rebuild')",
+    )
+    tree.run(
+        "legacy",
+        "INSERT INTO memory_blocks (rowid, id, content, type, timestamp)"
+        " VALUES (77, 'm', 'hello', 'note', 't');"
+        "CREATE VIRTUAL TABLE own_blocks USING fts5(content, content='memory_blocks');"
+        "INSERT INTO own_blocks (own_blocks) VALUES ('rebuild');"
+        "CREATE TRIGGER own_blocks_ai AFTER INSERT ON memory_blocks BEGIN"
+        " INSERT INTO own_blocks (rowid, content) VALUES (NEW.rowid, NEW.content); END;"
+        "CREATE VIRTUAL TABLE dead_blocks USING fts5(content, type, content=[memory_blocks])",
+    )
+    tree.apply()
+    with apsw.Connection(str(tree.root)) as connection:
+        connection.execute(
+            "INSERT INTO memory_blocks (task_id, session_id, block_type, label, content)"
+            " VALUES ('t', 's', 'context', 'l', 'hello again')"
+        )
+        for index in ("own_tasks", "own_blocks"):
+            connection.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('integrity-check', 1)")
+        tasks = connection.execute("SELECT title FROM own_tasks ('hello')").fetchall()
+        blocks = connection.execute("SELECT content FROM own_blocks ('hello')").fetchall()
+    assert tasks == [("hello",)]
+    assert sorted(blocks) == [("hello",), ("hello again",)]
+    found = values(tree.root, "SELECT decision FROM schema_decisions WHERE name = 'dead_blocks'")
+    assert found == [("dropped",)]
