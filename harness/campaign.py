@@ -364,7 +364,7 @@ def _cry_wolf(share: _Share) -> tuple[int, list[str]]:
             fixture = directory / "fixture"
             shutil.rmtree(fixture, ignore_errors=True)
             build(recipe, fixture)
-            result = rehearse(fixture, candidate, directory / "run", driver=driver)
+            result = rehearse(fixture, candidate, directory / "run", driver=driver, reapply=False)
             count += 1
             if _errors(result):
                 path = share.out / f"alarm-{recipe.seed}.yaml"
