@@ -31,8 +31,8 @@ def size() -> Profile:
         campaign="quick",
         examples=2,
         false_alarms=2,
-        false_alarms_limit_s=60.0,
         slow=False,
+        budget_s=300.0,
         only_mutants=("last-row-dropped",),
     )
 
@@ -92,4 +92,6 @@ def test_the_full_profile_does_more_of_everything() -> None:
     quick, full = PROFILES["quick"], PROFILES["full"]
     assert full.false_alarms >= 500 > quick.false_alarms
     assert full.slow
+    assert full.budget_s > 1_000
+    assert quick.budget_s + 2 * quick.least_s < 180
     assert not quick.slow
