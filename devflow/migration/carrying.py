@@ -122,15 +122,15 @@ def _follow_renames(
             )
         }
     views = {name for kind, name, _, _ in found if kind == "view"}
-    for kind, name, table, sql in found:
+    for kind, name, _, sql in found:
         if kind == "virtual table":
             texts[name] = _contentrenamed(renamed(sql, moved.get(name, name)), moved)
             continue
         rewritten = after.get(moved.get(name, name)) or after.get(name)
         if rewritten is not None:
             texts[name] = renamed(rewritten, moved[name]) if name in moved else rewritten
-            if kind == "trigger" and table in views and table in moved:
-                texts[name] = _on_another(texts[name], moved[table])
+            for view in sorted(views & {*moved} - {name}):
+                texts[name] = _naming_another(texts[name], view, moved[view])
     return texts
 
 
@@ -142,11 +142,13 @@ def _can_rename(scratch: apsw.Connection) -> bool:
     return works
 
 
-def _on_another(sql: str, view: str) -> str:
-    """Return a trigger's statement with another view for what it is on."""
+def _naming_another(sql: str, view: str, new: str) -> str:
+    """Return a statement with another name for a view that it names: SQLite renames no views."""
     head = _HEADER.match(sql)
     begin = head.end() if head else 0
-    return sql[:begin] + _EVENT.sub(lambda match: match[1] + quote(view), sql[begin:], count=1)
+    quotes = "|".join(re.escape(f"{a}{view}{b}") for a, b in ('""', "[]", "``"))
+    named = rf"(?i)(?<![\w.'\"`\[])(?:{quotes}|{re.escape(view)}(?![\w'\"`\]]))"
+    return sql[:begin] + re.sub(named, lambda _: quote(new), sql[begin:])
 
 
 def _contentrenamed(sql: str, moved: Mapping[str, str]) -> str:
