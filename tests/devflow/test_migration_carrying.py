@@ -60,6 +60,7 @@ CREATE INDEX partial ON plain (b) WHERE b IS NOT NULL;
 CREATE UNIQUE INDEX by_expression ON plain (lower(b), c DESC);
 CREATE VIEW plain_view AS SELECT a, b FROM plain WHERE c = 7;
 CREATE VIEW joined_view AS SELECT k.name FROM child AS c JOIN keyed AS k ON k.id = c.of;
+CREATE VIEW outer_view AS SELECT plain_view.a, 'plain_view' AS x FROM "plain_view" JOIN plain;
 CREATE VIEW dead_view AS SELECT no_such_column FROM plain;
 CREATE TRIGGER plain_log AFTER INSERT ON plain BEGIN INSERT INTO counted (name) VALUES (NEW.b); END;
 CREATE TRIGGER plain_dead AFTER UPDATE ON plain BEGIN UPDATE plain SET nowhere = 1; END;
@@ -166,9 +167,12 @@ def test_triggers_indexes_and_views_work_under_every_name(
             f"SELECT a FROM {prefix}plain_view WHERE b = 'through the view'"
         ).fetchall()
         joined = connection.execute(f"SELECT name FROM {prefix}joined_view").fetchall()
+        outer = connection.execute(f"SELECT DISTINCT a FROM {prefix}outer_view").fetchall()
     assert found == [(100, "fired"), (101, "through the view")]
     assert views == [(2,)]
     assert joined == [("B",)]
+    source = prefix.removesuffix("_") or "root"
+    assert {a for (a,) in outer} == {1.5, None, b"\0\xff", source, 1, 2}
     indexes = values(
         path,
         "SELECT name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL AND tbl_name = ?"
