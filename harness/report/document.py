@@ -121,7 +121,8 @@ def _examined(run: ReportInput) -> dict[str, dict[str, int]]:
 
 def _checks(run: ReportInput) -> list[dict[str, Any]]:
     by_checker: dict[str, list[CheckResult]] = {}
-    for section in run.runs:
+    # The run with most checks tells their order; the others may lack some.
+    for section in sorted(run.runs, key=lambda section: -len(section.results)):
         for result in section.results:
             by_checker.setdefault(result.checker, []).append(result)
     examined = _examined(run)

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from harness.candidate import PHASES
 from harness.report import words
 
 __all__ = ["figures", "render_page", "timeline", "visible"]
@@ -45,7 +46,8 @@ def render_page(document: Mapping[str, Any]) -> str:
         vouched=words.vouching_words(document),
         css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
         found=_found(document, ("error", "warning")),
-        notes=_found(document, ("note",)),
+        faults=_faults(document),
+        notes=_notes(document),
         ledger=_ledger(document),
         residue=_residue(document),
         decisions=_decisions(document),
@@ -126,6 +128,47 @@ def _found(document: Mapping[str, Any], severities: tuple[str, ...]) -> list[dic
                 }
             )
     return groups
+
+
+def _faults(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what spoils the verdict and is no finding of a checker, each with its replay line."""
+    faults: list[dict[str, Any]] = []
+
+    def add(what: str, cause: str, replay: str | None) -> None:
+        faults.append({"what": what, "cause": cause, "replay": replay})
+
+    for mutant in document["mutants"]["mutants"] if document["mutants"] else ():
+        if not mutant["caught"]:
+            replay = f"harness mutants --only {mutant['name']}"
+            add("mutant not caught", f"{mutant['name']}: {mutant['summary']}", replay)
+    for point in document["crash_points"]["points"] if document["crash_points"] else ():
+        if not point["converged"]:
+            where = f"killed in {point['phase']}/{point['step']}, then {point['then']}"
+            add("crash point", f"{where}: {point['text'] or 'did not converge'}", point["replay"])
+    for campaign in document["campaigns"]:
+        for failure in campaign["failures"]:
+            add("property broken", campaign["claim"], failure)
+    for alarm in document["false_alarms"]["alarms"] if document["false_alarms"] else ():
+        add("false alarm", "A sound migration was called invalid.", alarm)
+    told = {finding["run"] for finding in document["findings"] if finding["severity"] == "error"}
+    for run in document["runs"]:
+        if run["verdict"] == "invalid" and run["name"] not in told:
+            expected = (
+                f"It was expected that it {run['expectation']}." if run["expectation"] else ""
+            )
+            add("run went wrong", f"{run['name']}. {expected}".strip(), run["replay"])
+    return faults
+
+
+def _notes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the notes, what several runs say alike only once, with the names of the runs."""
+    keys = ("checker", "database", "table", "key", "column", "cause", "expected", "actual")
+    alike: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for finding in document["findings"]:
+        if finding["severity"] == "note":
+            place = tuple(finding[key] for key in keys)
+            alike.setdefault(place, {**finding, "runs": []})["runs"].append(finding["run"])
+    return list(alike.values())
 
 
 def _more_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -220,9 +263,9 @@ def _decisions(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the crash points by phase, in the order in which the phases were met."""
+    """Return the crash points by phase, in the order of the phases."""
     crashes = document["crash_points"]
-    phases: dict[str, list[Mapping[str, Any]]] = {}
+    phases: dict[str, list[Mapping[str, Any]]] = {name: [] for name in (*PHASES, "rollback")}
     for point in crashes["points"] if crashes else ():
         phases.setdefault(point["phase"], []).append(point)
     return [
@@ -233,6 +276,7 @@ def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "converged": sum(point["converged"] for point in points),
         }
         for phase, points in phases.items()
+        if points
     ]
 
 

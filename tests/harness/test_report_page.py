@@ -8,9 +8,11 @@ from itertools import pairwise
 import pytest
 import report_inputs
 
+from harness.model import Severity, Verdict
 from harness.report.document import as_document
 from harness.report.markdown import render_markdown
 from harness.report.model import (
+    FalseAlarms,
     ReportInput,
     Step,
     Vouching,
@@ -161,6 +163,43 @@ def test_the_page_says_who_vouches() -> None:
     somebody = replace(run, vouching=Vouching(key_id="c0ffee" * 10, throwaway=False))
     assert "Nobody vouches" not in " ".join(page_of(somebody).text)
     assert "not signed" in " ".join(page_of(replace(run, vouching=None)).text)
+
+
+def test_what_spoils_the_verdict_beside_the_checks_comes_before_them() -> None:
+    run = report_inputs.gate(survivor=True)
+    point = replace(run.crash_points[0], converged=False, replay="make scenario NAME=crash")
+    campaign = replace(run.campaigns[0], failures=("make scenario NAME=found-1",))
+    alarms = FalseAlarms(fixtures=9, alarms=("make scenario NAME=alarm-1",))
+    section = replace(
+        run.runs[0], name="refusal", verdict=Verdict.INVALID, expectation="is refused", results=()
+    )
+    spoiled = replace(
+        run,
+        runs=(*run.runs, section),
+        crash_points=(point,),
+        campaigns=(campaign,),
+        false_alarms=alarms,
+    )
+    text = " ".join(" ".join(page_of(spoiled).text).split())
+    head = text[text.index("beside the checks") : text.index("Each checker reads")]
+    for expected in (
+        "5 faults",
+        "harness mutants --only stale-index",
+        "killed in backup/step-0",
+        "make scenario NAME=crash",
+        "make scenario NAME=found-1",
+        "make scenario NAME=alarm-1",
+        "refusal. It was expected that it is refused.",
+    ):
+        assert expected in head
+
+
+def test_what_many_runs_note_alike_is_told_once() -> None:
+    note = replace(report_inputs.lost_row(), severity=Severity.NOTE, cause="an old orphan")
+    runs = [report_inputs.section(f"s{n}", [report_inputs.check("rows", note)]) for n in range(9)]
+    text = " ".join(page_of(replace(report_inputs.gate(), runs=tuple(runs))).text)
+    assert text.count("an old orphan") == 1
+    assert "9 scenarios" in text
 
 
 def test_a_cut_list_says_that_it_is_cut() -> None:
