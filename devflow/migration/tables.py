@@ -133,7 +133,10 @@ def _root() -> tuple[TableMap, ...]:
             " learned_from_task_id first_seen last_confirmed usage_count validation_status"
             " embedding tags",
             special={
-                **filled("name extraction_source"),
+                **filled("extraction_source"),
+                # One name may be there once a type: a type that is none joins the name.
+                "name": f"CASE WHEN {{entity_type}} IN {ENTITY_TYPES} THEN COALESCE({{name}}, '')"
+                " ELSE COALESCE({name}, '') || ' [' || COALESCE({entity_type}, '') || ']' END",
                 "entity_type": listed("{entity_type}", ENTITY_TYPES, "'pattern'"),
                 "confidence_score": between("{confidence_score}", 0.0, 1.0),
                 "validation_status": listed("{validation_status}", VALIDATIONS, "NULL"),
