@@ -349,6 +349,23 @@ def test_ids_and_versions_that_the_migration_would_make_up_are_left_to_those_who
     assert versions == [("2.0.0",), ("2.0.0+",)]
 
 
+def test_entities_of_types_that_are_none_keep_their_names_apart(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    for kind in ("pattern", "concept", "idea"):
+        tree.run(
+            "root",
+            "PRAGMA ignore_check_constraints = ON; INSERT INTO knowledge_entities"
+            " (id, entity_type, name, extraction_source) VALUES (?1, ?1, 'Lens', '{}')",
+            (kind,),
+        )
+    before = tree.copy(tmp_path / "before")
+    tree.apply()
+    assert_all_kept(before, tree.root)
+    found = values(tree.root, "SELECT entity_type, name FROM knowledge_entities ORDER BY seq")
+    assert found == [("pattern", "Lens"), ("pattern", "Lens [concept]"), ("pattern", "Lens [idea]")]
+
+
 def test_empty_databases_migrate_and_come_back(tree: LegacyTree, tmp_path: Path) -> None:
     before = tree.copy(tmp_path / "before")
     tree.apply()
