@@ -127,7 +127,11 @@ def run_gate(
     size = size or PROFILES[profile]
     began, clock = now(), time.monotonic()
     candidate = Candidate.load(DEFAULT_MANIFEST)
-    stories = _stories(scenarios, slow=size.slow)
+    stories = _stories(scenarios)
+    slow = [story.name for story in stories if story.slow and not size.slow]
+    stories = [story for story in stories if story.name not in slow]
+    if not stories:
+        raise BadInputError("there are no scenarios to play; put some into scenarios/")
     claim(out)
     played = _play_all(stories, out / "scenarios", size, processes, tell)
     matrix = _mutants(out / "mutants", size, processes, tell)
@@ -140,6 +144,7 @@ def run_gate(
         title=f"Gate of {candidate.name}",
         profile=profile,
         candidate=candidate.name,
+        left_out=tuple(_left_out(size, slow, found, alarms)),
         runs=tuple(section(one.result, fixture=_fixture(one.scenario)) for one in played),
         subjects=tuple(_subjects(played, candidate)),
         versions=versions(),
@@ -163,17 +168,31 @@ def run_gate(
     )
 
 
-def _stories(folder: Path | None, *, slow: bool) -> list[Scenario]:
+def _stories(folder: Path | None) -> list[Scenario]:
     """Load every scenario, those that take longest first, so that no worker waits at the end."""
     stories = [Scenario.load(path) for path in scenario_files(folder)]
     names = [story.name for story in stories]
     for name in names:
         if names.count(name) > 1:
             raise BadInputError(f"two scenarios are called {name!r}; give one another name")
-    chosen = [story for story in stories if slow or not story.slow]
-    if not chosen:
-        raise BadInputError("there are no scenarios to play; put some into scenarios/")
-    return sorted(chosen, key=lambda story: (not story.kills, not story.rollback_from, story.name))
+    return sorted(stories, key=lambda story: (not story.kills, not story.rollback_from, story.name))
+
+
+def _left_out(
+    size: Profile, slow: list[str], found: Campaign, alarms: FalseAlarms
+) -> Iterator[str]:
+    """Yield what was not done, so that a part is not taken for the whole."""
+    if slow:
+        yield f"slow scenarios, which the full profile plays: {', '.join(sorted(slow))}"
+    wanted = size.examples or properties.PROFILES[size.campaign].examples
+    for what, number, meant in (
+        ("generated databases", found.examples, wanted),
+        ("built fixtures with random hazards", alarms.fixtures, size.false_alarms),
+    ):
+        if number < meant:
+            yield f"{meant - number} of {meant} {what}, which were not reached"
+    if size.only_mutants:
+        yield f"all mutants but {', '.join(size.only_mutants)}"
 
 
 def _play_all(

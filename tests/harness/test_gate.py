@@ -55,6 +55,10 @@ def test_a_gate_signs_one_report_of_all_its_parts(tmp_path: Path, size: Profile)
     assert document["false_alarms"]["fixtures"] == 2
     assert document["campaigns"][0]["examples"] == 2
     assert {run["name"] for run in document["runs"]} == {"sound", "killed"}
+    assert document["left_out"] == [
+        "slow scenarios, which the full profile plays: later",
+        "all mutants but last-row-dropped",
+    ]
     assert "killed:before" in {subject["name"] for subject in document["subjects"]}
     assert (tmp_path / "out" / "attestation.json").is_file()
     assert not (tmp_path / "out" / "scenarios" / "sound").exists()
