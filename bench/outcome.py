@@ -37,7 +37,7 @@ def _comparison(large: dict[str, Any], small: dict[str, Any], *, planted: int) -
     yield _ratio("checker / sqldiff, other order", check, reordered, goal="below 1")
     if check and small.get("check"):
         yield (
-            f"  checker's memory: {_memory(check)}; on a tenth of the rows {_memory(small['check'])}"
+            f"  checker's memory: {_memory(check)}; on a tenth {_memory(small['check'])}"
             "   goal: at most 150, flat"
         )
 
