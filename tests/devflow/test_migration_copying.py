@@ -366,6 +366,24 @@ def test_entities_of_types_that_are_none_keep_their_names_apart(
     assert found == [("pattern", "Lens"), ("pattern", "Lens [concept]"), ("pattern", "Lens [idea]")]
 
 
+def test_rows_that_the_unified_table_allows_once_stop_the_migration_and_can_be_taken_back(
+    tmp_path: Path,
+) -> None:
+    tree = LegacyTree.make(tmp_path / "devflow", without=["root"])
+    tree.run(
+        "root",
+        "CREATE TABLE cost_analytics (id TEXT PRIMARY KEY, date TEXT, platform TEXT, model TEXT);"
+        "INSERT INTO cost_analytics VALUES ('a', 'd', 'p', 'm'), ('b', 'd', 'p', 'm')",
+    )
+    before = tree.copy(tmp_path / "before")
+    code, events = tree.call("apply")
+    assert code == 3
+    assert events[-1]["text"].startswith("SQLite refused: UNIQUE constraint failed: cost_analytics")
+    assert tree.state == before.state
+    tree.rollback()
+    assert tree.status == "none"
+
+
 def test_empty_databases_migrate_and_come_back(tree: LegacyTree, tmp_path: Path) -> None:
     before = tree.copy(tmp_path / "before")
     tree.apply()
