@@ -372,6 +372,7 @@ def _run_one(task: _Task) -> _Result:
         task.directory / "play",
     )
     if task.control or not _caught(result):
+        interrupted = bool(mutant.rollback_from or mutant.kill)
         more = replace(
             scenario,
             checkers=_OF_THE_REST,
@@ -380,10 +381,8 @@ def _run_one(task: _Task) -> _Result:
             if mutant.kill
             else (),
         )
-        result = replace(
-            result,
-            results=(*result.results, *play(more, task.directory / "more", thorough=True).results),
-        )
+        rest = play(more, task.directory / "more", thorough=not interrupted)
+        result = replace(result, results=(*result.results, *rest.results))
     shutil.rmtree(task.directory, ignore_errors=True)
     return _caught(result), result.applied_digest, time.monotonic() - began
 
