@@ -35,7 +35,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> campaign.CampaignResult:
     folder = tmp_path_factory.mktemp("broken")
     manifest = plant(EMPTIES_TITLES, DEFAULT_MANIFEST.parent, folder)
     return campaign.run(
-        out=folder / "out", examples=40, seed=11, manifest=manifest, processes=1, shrink_s=4.0
+        out=folder / "out", examples=40, seed=11, manifest=manifest, processes=1, shrink_s=30.0
     )
 
 

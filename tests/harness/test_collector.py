@@ -22,7 +22,9 @@ checkers: [rows, rollback]
 
 
 @pytest.fixture
-def folder(pytester: pytest.Pytester) -> Path:
+def folder(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # The runs inside are none of a worker's, even where the tests themselves are shared out.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     made = pytester.path / "scenarios"
     made.mkdir()
     return made
