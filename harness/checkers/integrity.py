@@ -21,8 +21,8 @@ __all__ = ["check"]
 
 _VERIFIES: Final = (
     "SQLite's integrity check of the unified database (NOT NULL, UNIQUE, CHECK, STRICT types and"
-    " indexes included); every foreign key, where a reference that dangles is old only if no"
-    " source holds the row it names; that each AUTOINCREMENT of a source goes on after the highest"
+    " indexes included); every foreign key, where a reference that dangles is old only if it"
+    " did so in its row's own source; that each AUTOINCREMENT of a source goes on after the highest"
     " number ever given; FTS5's own check of each full-text index against its content."
 )
 _DOES_NOT_VERIFY: Final = (

@@ -53,7 +53,7 @@ class _Reference:
 
 
 def judge_references(evidence: Evidence, unified: apsw.Connection) -> JudgedReferences:
-    """Check every foreign key; one that dangles is old unless a source holds the row it names."""
+    """Check every foreign key; one that dangles is old if it did so in its row's own source."""
     judged = JudgedReferences(in_sources=_source_orphans(evidence))
     sources = _Sources(evidence)
     try:
@@ -166,6 +166,29 @@ class _Sources:
             if table is not None and columns is not None:
                 yield _Home(self.connections[source], source, table.name, columns)
 
+    def origins(
+        self, unified: apsw.Connection, child: str, condition: str
+    ) -> dict[int, frozenset[str]]:
+        """Return the sources of each row `c` of `child` under `condition`, by its rowid.
+
+        Empty where the mapping does not tell: then any source counts as a row's own.
+        """
+        found: dict[int, set[str]] = {}
+        for (source, _), mapping in self.evidence.mapping.tables.items():
+            key = {name.lower(): key for name, key in mapping.targets.items()}.get(child.lower())
+            if key is None:
+                continue
+            sql = (
+                f"SELECT {key} FROM {mapping.from_} WHERE {key} IN"
+                f" (SELECT c.rowid FROM {quote(child)} AS c WHERE {condition})"
+            )
+            try:
+                for (row,) in unified.execute(sql):
+                    found.setdefault(int(str(row)), set()).add(source)
+            except apsw.SQLError:
+                continue  # the rows checker reports an inverse that fails
+        return {row: frozenset(names) for row, names in found.items()}
+
     def _table(self, source: str, name: str) -> Table | None:
         if source not in self.connections:
             if not is_database(self.evidence, source):
@@ -205,7 +228,10 @@ class _Home:
 def _broken(
     unified: apsw.Connection, reference: _Reference, sources: _Sources
 ) -> list[tuple[str, str]]:
-    """Return value and source of each dangling reference whose row a source holds."""
+    """Return value and source of each dangling reference whose row its own source holds.
+
+    What a row of one source names by chance in another is no loss of the migration's.
+    """
     homes = list(sources.homes(reference))
     if not homes:
         return []
@@ -221,15 +247,19 @@ def _broken(
         )
         there = f"SELECT 1 FROM {quote(reference.parent)} AS p WHERE {same}"
         condition += f" AND NOT EXISTS ({there})"
-    select = typed_select(values, f"{quote(reference.child)} AS c WHERE {condition}")
+    came_from = sources.origins(unified, reference.child, condition)
+    rowid = "c.rowid" if came_from else "NULL"
+    select = typed_select([rowid, *values], f"{quote(reference.child)} AS c WHERE {condition}")
     found: list[tuple[str, str]] = []
-    known: dict[tuple[Any, ...], _Home | None] = {}
-    for row in unified.execute(select):
-        if row not in known:
-            held = (home for home in homes if home.holds(row[1:], int(str(row[0]))))
-            known[row] = next(held, None)
-        if home := known[row]:
-            found.append((_shown(row[1:]), f"{home.source}.{home.table}"))
+    for flags, row, *named in unified.execute(select):
+        own = came_from.get(int(str(row)), frozenset()) if came_from else None
+        held = (
+            home
+            for home in homes
+            if (own is None or home.source in own) and home.holds(named, int(str(flags)) >> 1)
+        )
+        if home := next(held, None):
+            found.append((_shown(named), f"{home.source}.{home.table}"))
     return found
 
 
