@@ -3,8 +3,9 @@
 
 -- Tasks, memory, knowledge -------------------------------------------------------------------------------------------
 
+-- `legacy_values`: what a client of the legacy API wrote, where the words of this table are others: a JSON object.
 CREATE TABLE task_contexts (
-    seq INTEGER PRIMARY KEY,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
     title TEXT NOT NULL,
     description TEXT,
@@ -26,11 +27,12 @@ CREATE TABLE task_contexts (
     depends_on TEXT,
     created_at TEXT DEFAULT (datetime('now')),
     updated_at TEXT DEFAULT (datetime('now')),
-    completed_at TEXT
+    completed_at TEXT,
+    legacy_values TEXT
 );
 
 CREATE TABLE memory_blocks (
-    seq INTEGER PRIMARY KEY,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
     task_id TEXT NOT NULL REFERENCES task_contexts (id) ON DELETE CASCADE,
     session_id TEXT NOT NULL,
@@ -51,7 +53,7 @@ CREATE TABLE memory_blocks (
 
 -- Several embeddings a block, of any models and dimensions; a block that never existed stays named (an old orphan).
 CREATE TABLE memory_block_embeddings (
-    seq INTEGER PRIMARY KEY,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
     block_id TEXT REFERENCES memory_blocks (id) ON DELETE CASCADE,
     model TEXT NOT NULL,
@@ -252,6 +254,14 @@ CREATE TABLE provider_performance_metrics (
     availability REAL CHECK (availability BETWEEN 0.0 AND 1.0),
     UNIQUE (provider, day)
 );
+
+-- Vector search -------------------------------------------------------------------------------------------------------
+
+-- Costs and budgets ---------------------------------------------------------------------------------------------------
+
+-- Knowledge learning --------------------------------------------------------------------------------------------------
+
+-- Routing -------------------------------------------------------------------------------------------------------------
 
 -- Versions -----------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""The unified services: each one FastAPI application over the one database."""

@@ -1,0 +1,46 @@
+"""Runs one service: `python -m devflow.services NAME [PORT]`, configured by the environment."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from devflow.services.app import create_app
+from devflow.services.catalogue import MODULES, load
+from devflow.services.errors import ConfigurationError
+from devflow.services.logs import configure
+from devflow.services.settings import PORTS, load_settings
+
+_GRACE_S = 10
+_KEEP_ALIVE_S = 60
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT; requests in flight are finished first."""
+    if not arguments or arguments[0] not in MODULES:
+        sys.stderr.write(f"name a service: {', '.join(MODULES)}\n")
+        return 2
+    name = arguments[0]
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure(name, settings.log_level)
+    uvicorn.run(
+        create_app(load(name), settings),
+        host=settings.host,
+        port=int(arguments[1]) if len(arguments) > 1 else PORTS[name],
+        log_config=None,
+        access_log=False,
+        loop="uvloop",
+        http="httptools",
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What providers cost: usage as it happens, sums by day, budgets, and advice on retries."""
