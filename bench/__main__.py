@@ -1,4 +1,4 @@
-"""`make bench`: measure on a million rows, print ratios from this one run, keep them as JSON."""
+"""`make bench`: measure migration and services, print ratios from this run, keep them as JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import apsw
 
 from bench.outcome import lines
 from bench.planted import PLANTED
+from bench.serving import SIZES, measure_serving, serving_lines
 
 _TIMES = 3
 _SMALL_SHARE = 0.1
 _DEADLINE_S = 240.0
+_SERVING_S = 1.5
 _ROOT = Path(__file__).resolve().parent.parent
 
 Told = dict[str, Any]
@@ -91,24 +94,49 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--times", type=int, default=_TIMES, help="of which the median counts")
     parser.add_argument("--out", type=Path, default=_ROOT / "reports" / "bench.json")
+    parser.add_argument(
+        "--only", choices=("migration", "serving"), help="one half; both where it is left out"
+    )
     given = parser.parse_args()
     result: Told = {
+        "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _commit(),
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
         "sqlite": apsw.sqlite_lib_version(),
         "seed": given.seed,
-        "planted": PLANTED,
-        "fidelity": step("fidelity"),
     }
+    told: list[str] = []
+    if given.only != "serving":
+        result |= _migration(given)
+        told += lines(result)
+    if given.only != "migration":
+        sizes = tuple(max(10, int(size * given.scale)) for size in SIZES)
+        result["serving"] = measure_serving(
+            sizes=sizes, seed=given.seed, seconds=_SERVING_S, say=say
+        )
+        told += ["", *serving_lines(result["serving"])]
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for line in told:
+        print(line)  # noqa: T201 - what the command is for
+    print(f"as JSON: {given.out}")  # noqa: T201
+
+
+def _migration(given: argparse.Namespace) -> Told:
+    """Measure the migration and the checker on a tenth of the rows, then on all of them."""
+    result: Told = {"planted": PLANTED, "fidelity": step("fidelity")}
     for name, scale in (("small", given.scale * _SMALL_SHARE), ("large", given.scale)):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             result[name] = measure(
                 Path(folder), scale=scale, seed=given.seed, times=given.times, full=name == "large"
             )
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    for line in lines(result):
-        print(line)  # noqa: T201 - what the command is for
-    print(f"as JSON: {given.out}")  # noqa: T201
+    return result
+
+
+def _commit() -> str:
+    asked = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
+    done = subprocess.run(asked, cwd=_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

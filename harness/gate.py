@@ -21,6 +21,7 @@ from harness.assemble import (
     versions,
     vouching,
 )
+from harness.benchmarks import read_benchmarks
 from harness.candidate import DEFAULT_MANIFEST, Candidate
 from harness.errors import BadInputError
 from harness.keys import signing_key
@@ -82,6 +83,9 @@ class GateResult:
     failures: tuple[str, ...]
 
 
+MEASURED = Path(__file__).resolve().parent.parent / "reports" / "bench.json"
+"""Where `make bench` leaves its figures."""
+
 _SHARES = {"scenarios": 0.5, "mutants": 0.2, "properties": 0.2, "false alarms": 0.1}
 """How much of the quick profile's time each part takes, about."""
 
@@ -132,6 +136,7 @@ def run_gate(
     stories = [story for story in stories if story.name not in slow]
     if not stories:
         raise BadInputError("there are no scenarios to play; put some into scenarios/")
+    measured = read_benchmarks(MEASURED)
     claim(out)
     played = _play_all(stories, out / "scenarios", size, processes, tell)
     matrix = _mutants(out / "mutants", size, processes, tell)
@@ -156,6 +161,7 @@ def run_gate(
         campaigns=(found,),
         false_alarms=alarms,
         crash_points=crash_points(one.result for one in played),
+        benchmarks=measured,
         nonce=new_nonce(),
     )
     signer = signing_key(key)

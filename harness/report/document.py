@@ -12,6 +12,7 @@ from typing import Any
 from harness.errors import InvariantError
 from harness.model import CheckResult, Severity, Verdict, worst
 from harness.report.model import (
+    Benchmarks,
     CrashPoint,
     MutantMatrix,
     ReportInput,
@@ -52,6 +53,7 @@ def as_document(run: ReportInput) -> dict[str, Any]:
             else None
         ),
         "crash_points": _crash_points(run.crash_points),
+        "benchmarks": _benchmarks(run.benchmarks),
         "subjects": [asdict(subject) for subject in run.subjects],
         "seeds": run.seeds,
         "git": asdict(run.git) if run.git else None,
@@ -206,4 +208,15 @@ def _crash_points(points: tuple[CrashPoint, ...]) -> dict[str, Any] | None:
         "converged": converged,
         "verdict": Verdict.VALID if converged == len(points) else Verdict.INVALID,
         "points": [asdict(point) for point in points],
+    }
+
+
+def _benchmarks(found: Benchmarks | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "measured_at": found.measured_at,
+        "commit": found.commit,
+        "slower": sum(row.ratio < 1 for row in found.rows),
+        "rows": [{**asdict(row), "ratio": round(row.ratio, 2)} for row in found.rows],
     }

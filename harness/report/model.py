@@ -13,6 +13,8 @@ from enum import StrEnum
 from harness.model import CheckResult, Verdict, worst
 
 __all__ = [
+    "Benchmark",
+    "Benchmarks",
     "Campaign",
     "CrashPoint",
     "FalseAlarms",
@@ -256,6 +258,31 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One operation measured before and after: requests a second of all clients together."""
+
+    operation: str
+    memories: int
+    clients: int
+    before: float
+    after: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast it is after; 0 where it was not measured before."""
+        return self.after / self.before if self.before > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmarks:
+    """What `make bench` measured last, at which commit: told beside the verdict, no part of it."""
+
+    measured_at: str
+    commit: str
+    rows: tuple[Benchmark, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GitState:
     """The commit that the harness ran from; `clean` says that the tree had no other changes."""
 
@@ -296,6 +323,7 @@ class ReportInput:
     campaigns: tuple[Campaign, ...] = ()
     false_alarms: FalseAlarms | None = None
     crash_points: tuple[CrashPoint, ...] = ()
+    benchmarks: Benchmarks | None = None
     vouching: Vouching | None = None
     expires_at: str | None = None
     nonce: str | None = None

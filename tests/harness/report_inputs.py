@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.report.model import (
+    Benchmark,
+    Benchmarks,
     Campaign,
     CrashPoint,
     FalseAlarms,
@@ -178,6 +180,16 @@ def gate(*, survivor: bool = False, failing: bool = False) -> ReportInput:
         ),
         false_alarms=FalseAlarms(fixtures=500, elapsed_s=40.0),
         crash_points=tuple(points),
+        benchmarks=Benchmarks(
+            measured_at="2026-01-31T08:15:00Z",
+            commit="0123456789abcdef",
+            rows=tuple(
+                Benchmark(
+                    operation="search vectors", memories=size, clients=8, before=12.5, after=after
+                )
+                for size, after in ((1_000, 250.0), (100_000, 3.0))
+            ),
+        ),
     )
 
 
@@ -222,6 +234,11 @@ def hostile() -> ReportInput:
         mutants=replace(base.mutants, mutants=(mutant,)),
         crash_points=(replace(base.crash_points[0], converged=False, text=HOSTILE),),
         campaigns=(replace(base.campaigns[0], claim=HOSTILE, failures=(HOSTILE,)),),
+        benchmarks=Benchmarks(
+            measured_at=HOSTILE,
+            commit=HOSTILE,
+            rows=(Benchmark(operation=HOSTILE, memories=1, clients=1, before=1.0, after=2.0),),
+        ),
     )
 
 

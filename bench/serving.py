@@ -1,0 +1,233 @@
+"""Before and after: the same requests to the legacy services and to the unified ones.
+
+Both serve the same memories, the one from its legacy databases, the other from the migrated one.
+Their turns alternate, so that whatever else the machine does falls on both sides alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from bench.load import Rate, Request, Requests, run_load
+from bench.memories import MODEL, build_memories, sentence, vectors
+
+__all__ = ["CLIENTS", "SIZES", "measure_serving", "serving_lines"]
+
+SIZES = (1_000, 10_000, 100_000)
+CLIENTS = (1, 8)
+_ROUNDS = 3
+_START_S = 60.0
+_ROOT = Path(__file__).resolve().parent.parent
+_LEGACY = "fixtures.services"
+_UNIFIED = "devflow.services"
+
+Told = dict[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What is asked of `service`; `after` where the unified side has a way of its own for it."""
+
+    name: str
+    service: str
+    before: Requests
+    after: Requests | None = None
+
+
+def operations(number: int, *, seed: int) -> tuple[Operation, ...]:
+    """Return the operations on `number` memories."""
+    asked = [v.tolist() for v in itertools.islice(vectors(256, seed=seed + 1), 256)]
+    subjects = [sentence(n).split()[-3] for n in range(64)]
+
+    def insert(n: int) -> Request:
+        body = {"id": f"new-{n}", "content": sentence(n), "type": "note"}
+        return Request("POST", "/memory", json.dumps(body).encode(), 201)
+
+    def store(n: int) -> Request:
+        vector = asked[n % len(asked)]
+        body = {"id": f"new-{n}", "content": sentence(n), "type": "note", "metadata": {"n": n}}
+        body |= {"embedding": vector, "model_id": MODEL}
+        return Request("POST", "/store", json.dumps(body).encode(), 201)
+
+    def nearest(n: int) -> Request:
+        body = {"embedding": asked[n % len(asked)], "limit": 10}
+        return Request("POST", "/search", json.dumps(body).encode())
+
+    def read(n: int) -> Request:
+        return Request("GET", f"/memory/mem-{n * 7919 % number:07}")
+
+    def listed(n: int) -> Request:
+        return Request("GET", f"/memory?limit=50&offset={n % 20 * 10}")
+
+    def found(n: int) -> Request:
+        return Request("GET", f"/memory/search?q={quote(('walrus', *subjects)[n % 65])}&limit=20")
+
+    def found_by_index(n: int) -> Request:
+        word = quote(("walrus", *subjects)[n % 65])
+        return Request("GET", f"/v2/search?q={word}&in=memory&limit=20")
+
+    manager, vector_memory = "database_manager", "vector_memory"
+    return (
+        Operation(name="insert a memory", service=manager, before=insert),
+        Operation(name="read a memory", service=manager, before=read),
+        Operation(name="list memories", service=manager, before=listed),
+        Operation(name="search text, same request", service=manager, before=found),
+        Operation(
+            name="search text, full-text index", service=manager, before=found, after=found_by_index
+        ),
+        Operation(name="store text with its vector", service=vector_memory, before=store),
+        Operation(name="search vectors", service=vector_memory, before=nearest),
+    )
+
+
+def measure_serving(*, sizes: tuple[int, ...], seed: int, seconds: float, say: Say) -> list[Told]:
+    """Measure every operation at each size with each number of clients; one dictionary a row."""
+    measured: list[Told] = []
+    for number in sizes:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            before, after = _trees(Path(folder), number, seed=seed)
+            say(f"{number:,} memories built and migrated")
+            with _served(before, after) as ports:
+                for operation in operations(number, seed=seed):
+                    measured += _compare(operation, ports, number, seconds=seconds)
+            say(f"{number:,} memories served")
+    return measured
+
+
+def _trees(folder: Path, number: int, *, seed: int) -> tuple[Path, Path]:
+    before, after = folder / "before", folder / "after"
+    build_memories(before, number, seed=seed)
+    shutil.copytree(before, after)
+    command = [sys.executable, "-m", "devflow", "migrate", "apply", str(after)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"bench: the migration failed: {done.stderr.strip()[-2000:]}")
+    return before, after
+
+
+def _compare(
+    operation: Operation, ports: dict[tuple[str, str], int], number: int, *, seconds: float
+) -> Iterator[Told]:
+    numbers = itertools.count()
+    sides = {"before": operation.before, "after": operation.after or operation.before}
+    for clients in CLIENTS:
+        rates: dict[str, list[Rate]] = {side: [] for side in sides}
+        for _ in range(_ROUNDS):
+            for side, requests in sides.items():
+                port = ports[side, operation.service]
+                rate = run_load(port, requests, numbers, clients=clients, seconds=seconds / _ROUNDS)
+                rates[side].append(rate)
+        told = {side: _middle(found) for side, found in rates.items()}
+        yield {
+            "operation": operation.name,
+            "memories": number,
+            "clients": clients,
+            "ratio": told["after"]["per_second"] / told["before"]["per_second"],
+            **told,
+        }
+
+
+def _middle(rates: list[Rate]) -> Told:
+    """Return the round of median speed."""
+    middle = statistics.median_low([rate.per_second for rate in rates])
+    chosen = next(rate for rate in rates if rate.per_second == middle)
+    return {**asdict(chosen), "per_second": chosen.per_second}
+
+
+# Processes ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _served(before: Path, after: Path) -> Iterator[dict[tuple[str, str], int]]:
+    """Start both sides' services; give the port of each (side, service)."""
+    legacy = {
+        "database_manager": {"DATABASE_PATH": str(before / "data" / "devflow.sqlite")},
+        "vector_memory": {"DATABASE_PATH": str(before / "data" / "vector.sqlite")},
+    }
+    with ExitStack() as stack:
+        ports: dict[tuple[str, str], int] = {}
+        for service, variables in legacy.items():
+            port = ports["before", service] = _free_port()
+            command = [sys.executable, "-m", f"{_LEGACY}.{service}", str(port)]
+            stack.enter_context(_process(command, port, variables, before))
+            port = ports["after", service] = _free_port()
+            command = [sys.executable, "-m", _UNIFIED, service.replace("_", "-"), str(port)]
+            unified = {"DEVFLOW_DB_PATH": str(after / "devflow.sqlite")}
+            stack.enter_context(_process(command, port, unified, after))
+        yield ports
+
+
+@contextmanager
+def _process(
+    command: list[str], port: int, variables: dict[str, str], tree: Path
+) -> Iterator[None]:
+    inherited = {name: value for name, value in os.environ.items() if "DATABASE_PATH" not in name}
+    environment = {**inherited, **variables, "PYTHONPATH": str(_ROOT)}
+    with (tree / f"{port}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log)
+        try:
+            _wait_for(port, process, tree / f"{port}.log")
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(_START_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit(f"bench: a service did not start: {log.read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# Words -------------------------------------------------------------------------------------------
+
+
+def serving_lines(measured: list[Told]) -> Iterator[str]:
+    """Yield the table: one line for each operation, size and number of clients."""
+    yield "requests a second, before and after (medians of alternating rounds)"
+    yield ""
+    header = f"  {'operation':<30}{'memories':>10}{'clients':>9}{'before':>11}{'after':>11}"
+    yield header + f"{'ratio':>9}"
+    for row in measured:
+        slower = "   slower than before" if row["ratio"] < 1 else ""
+        yield (
+            f"  {row['operation']:<30}{row['memories']:>10,}{row['clients']:>9}"
+            f"{row['before']['per_second']:>11,.1f}{row['after']['per_second']:>11,.1f}"
+            f"{row['ratio']:>8.2f}×{slower}"
+        )
+    slow = sum(row["ratio"] < 1 for row in measured)
+    yield ""
+    yield f"  faster after than before in {len(measured) - slow} of {len(measured)} rows"

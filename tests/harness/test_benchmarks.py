@@ -1,0 +1,58 @@
+"""What a report shows of the last benchmark, and what it says of a file that is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_inputs import gate
+
+from harness.benchmarks import read_benchmarks
+from harness.errors import BadInputError
+from harness.report.document import as_document
+from harness.report.page import render_page
+
+
+def _measured(**changed: Any) -> dict[str, Any]:
+    row = {
+        "operation": "read a memory",
+        "memories": 1_000,
+        "clients": 1,
+        "before": {"per_second": 200.0},
+        "after": {"per_second": 300.0},
+    }
+    return {"measured_at": "2026-01-31T08:15:00Z", "commit": "abc", "serving": [row], **changed}
+
+
+def test_the_figures_of_the_services_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(_measured()))
+    found = read_benchmarks(path)
+    assert found is not None
+    assert [(row.operation, row.ratio) for row in found.rows] == [("read a memory", 1.5)]
+
+
+def test_no_file_and_no_measurement_of_services_is_nothing_to_show(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    assert read_benchmarks(path) is None
+    path.write_text(json.dumps(_measured(serving=[])))
+    assert read_benchmarks(path) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", json.dumps(_measured(serving=[{"memories": 1}]))])
+def test_a_file_of_something_else_is_named_with_the_way_out(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=r"bench\.json is not .* measure again"):
+        read_benchmarks(path)
+
+
+def test_the_page_says_which_rows_are_slower_than_before() -> None:
+    document = as_document(gate())
+    assert document["benchmarks"]["slower"] == 1
+    page = render_page(document)
+    assert "1 row of 2 slower than before" in page
+    assert "20.00 ×" in page
+    assert "0.24 ×" in page
