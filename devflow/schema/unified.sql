@@ -259,6 +259,141 @@ CREATE TABLE provider_performance_metrics (
 
 -- Costs and budgets ---------------------------------------------------------------------------------------------------
 
+-- Usage is summed in whole nano-dollars, so that no order of adding changes a sum; what is no number counts as nothing.
+-- `cost_sums` holds each key's sums: an opening balance (what migrated `cost_analytics` rows held beyond the usage rows
+-- of their key, taken once, when `cost_state` gets its row) and, kept by triggers from then on, every usage row.
+-- `cost_analytics` shows them. A migrated row of it stands as it was until its key's sums change: `computed` is 0.
+CREATE TABLE cost_state (
+    seq INTEGER PRIMARY KEY CHECK (seq = 1),
+    opened_at TEXT NOT NULL
+);
+CREATE TABLE cost_sums (
+    seq INTEGER PRIMARY KEY,
+    date TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    model TEXT NOT NULL,
+    opening_requests INTEGER NOT NULL DEFAULT 0,
+    opening_tokens INTEGER NOT NULL DEFAULT 0,
+    opening_input_tokens INTEGER NOT NULL DEFAULT 0,
+    opening_output_tokens INTEGER NOT NULL DEFAULT 0,
+    opening_cost_nanousd INTEGER NOT NULL DEFAULT 0,
+    requests INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER NOT NULL DEFAULT 0,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    cost_nanousd INTEGER NOT NULL DEFAULT 0,
+    unpriced INTEGER NOT NULL DEFAULT 0,
+    computed INTEGER NOT NULL DEFAULT 1 CHECK (computed IN (0, 1)),
+    UNIQUE (date, platform, model)
+);
+CREATE TABLE cost_budgets (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    period TEXT NOT NULL CHECK (period IN ('day', 'week', 'month')),
+    platform TEXT,
+    limit_nanousd INTEGER NOT NULL CHECK (limit_nanousd > 0),
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+);
+CREATE TABLE cost_alerts (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
+    budget_id TEXT NOT NULL REFERENCES cost_budgets (id) ON DELETE CASCADE,
+    period_start TEXT NOT NULL,
+    threshold_percent INTEGER NOT NULL CHECK (threshold_percent IN (50, 80, 90, 100)),
+    spent_nanousd INTEGER NOT NULL,
+    limit_nanousd INTEGER NOT NULL,
+    usage_id TEXT,
+    raised_at TEXT NOT NULL,
+    acknowledged_at TEXT,
+    UNIQUE (budget_id, period_start, threshold_percent)
+);
+CREATE INDEX idx_cost_budgets_platform ON cost_budgets (platform);
+CREATE INDEX idx_cost_alerts_raised ON cost_alerts (raised_at);
+CREATE INDEX idx_synth_usage_retry ON synthetic_usage (agent_type, model, seq);
+
+-- What each usage row adds to the sums of its day, platform and model.
+CREATE VIEW counted_usage AS
+SELECT
+    seq, id, substr(created_at, 1, 10) AS date, provider AS platform, ifnull(model, '') AS model,
+    iif(typeof(tokens_in) = 'integer' AND tokens_in BETWEEN -1e12 AND 1e12, tokens_in, 0) AS input_tokens,
+    iif(typeof(tokens_out) = 'integer' AND tokens_out BETWEEN -1e12 AND 1e12, tokens_out, 0) AS output_tokens,
+    iif(typeof(cost_usd) IN ('real', 'integer') AND cost_usd BETWEEN -1e6 AND 1e6,
+        CAST(round(cost_usd * 1e9) AS INTEGER), 0) AS cost_nanousd,
+    iif(typeof(cost_usd) IN ('real', 'integer') AND cost_usd BETWEEN -1e6 AND 1e6, 0, 1) AS unpriced
+FROM synthetic_usage;
+
+-- What each row of cost_analytics holds, in the same units.
+CREATE VIEW counted_analytics AS
+SELECT
+    seq, date, platform, model,
+    iif(typeof(total_requests) = 'integer' AND total_requests BETWEEN -1e15 AND 1e15, total_requests, 0) AS requests,
+    iif(typeof(total_tokens) = 'integer' AND total_tokens BETWEEN -1e15 AND 1e15, total_tokens, 0) AS tokens,
+    iif(typeof(input_tokens) = 'integer' AND input_tokens BETWEEN -1e15 AND 1e15, input_tokens, 0) AS input_tokens,
+    iif(typeof(output_tokens) = 'integer' AND output_tokens BETWEEN -1e15 AND 1e15, output_tokens, 0) AS output_tokens,
+    iif(typeof(total_cost_usd) IN ('real', 'integer') AND total_cost_usd BETWEEN -1e9 AND 1e9,
+        CAST(round(total_cost_usd * 1e9) AS INTEGER), 0) AS cost_nanousd
+FROM cost_analytics;
+
+CREATE TRIGGER synthetic_usage_counts_insert AFTER INSERT ON synthetic_usage
+WHEN EXISTS (SELECT 1 FROM cost_state) BEGIN
+    INSERT INTO cost_sums (date, platform, model, requests, tokens, input_tokens, output_tokens, cost_nanousd, unpriced)
+    SELECT date, platform, model, 1, input_tokens + output_tokens, input_tokens, output_tokens, cost_nanousd, unpriced
+    FROM counted_usage WHERE seq = NEW.seq
+    ON CONFLICT (date, platform, model) DO UPDATE SET
+        requests = requests + 1, tokens = tokens + excluded.tokens,
+        input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
+        cost_nanousd = cost_nanousd + excluded.cost_nanousd, unpriced = unpriced + excluded.unpriced, computed = 1;
+END;
+CREATE TRIGGER synthetic_usage_counts_delete BEFORE DELETE ON synthetic_usage
+WHEN EXISTS (SELECT 1 FROM cost_state) BEGIN
+    UPDATE cost_sums SET
+        requests = requests - 1, tokens = tokens - u.input_tokens - u.output_tokens,
+        input_tokens = cost_sums.input_tokens - u.input_tokens,
+        output_tokens = cost_sums.output_tokens - u.output_tokens,
+        cost_nanousd = cost_sums.cost_nanousd - u.cost_nanousd, unpriced = cost_sums.unpriced - u.unpriced, computed = 1
+    FROM counted_usage AS u WHERE u.seq = OLD.seq
+        AND cost_sums.date = u.date AND cost_sums.platform = u.platform AND cost_sums.model = u.model;
+END;
+CREATE TRIGGER synthetic_usage_counts_before BEFORE UPDATE ON synthetic_usage
+WHEN EXISTS (SELECT 1 FROM cost_state) BEGIN
+    UPDATE cost_sums SET
+        requests = requests - 1, tokens = tokens - u.input_tokens - u.output_tokens,
+        input_tokens = cost_sums.input_tokens - u.input_tokens,
+        output_tokens = cost_sums.output_tokens - u.output_tokens,
+        cost_nanousd = cost_sums.cost_nanousd - u.cost_nanousd, unpriced = cost_sums.unpriced - u.unpriced, computed = 1
+    FROM counted_usage AS u WHERE u.seq = OLD.seq
+        AND cost_sums.date = u.date AND cost_sums.platform = u.platform AND cost_sums.model = u.model;
+END;
+CREATE TRIGGER synthetic_usage_counts_after AFTER UPDATE ON synthetic_usage
+WHEN EXISTS (SELECT 1 FROM cost_state) BEGIN
+    INSERT INTO cost_sums (date, platform, model, requests, tokens, input_tokens, output_tokens, cost_nanousd, unpriced)
+    SELECT date, platform, model, 1, input_tokens + output_tokens, input_tokens, output_tokens, cost_nanousd, unpriced
+    FROM counted_usage WHERE seq = NEW.seq
+    ON CONFLICT (date, platform, model) DO UPDATE SET
+        requests = requests + 1, tokens = tokens + excluded.tokens,
+        input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens,
+        cost_nanousd = cost_nanousd + excluded.cost_nanousd, unpriced = unpriced + excluded.unpriced, computed = 1;
+END;
+
+-- The sums show in cost_analytics at once.
+CREATE TRIGGER cost_sums_shown_insert AFTER INSERT ON cost_sums WHEN NEW.computed BEGIN
+    INSERT INTO cost_analytics (date, platform, model) SELECT NEW.date, NEW.platform, NEW.model WHERE TRUE
+    ON CONFLICT (date, platform, model) DO NOTHING;
+    UPDATE cost_sums SET computed = 1 WHERE seq = NEW.seq;
+END;
+CREATE TRIGGER cost_sums_shown_update AFTER UPDATE ON cost_sums WHEN NEW.computed BEGIN
+    UPDATE cost_analytics SET
+        total_requests = NEW.requests, total_tokens = NEW.tokens, input_tokens = NEW.input_tokens,
+        output_tokens = NEW.output_tokens, total_cost_usd = NEW.cost_nanousd / 1e9,
+        average_tokens_per_request = iif(NEW.requests > 0, NEW.tokens * 1.0 / NEW.requests, NULL),
+        cost_per_token = iif(NEW.tokens > 0, NEW.cost_nanousd / 1e9 / NEW.tokens, NULL),
+        cost_per_task = iif(typeof(tasks_completed) = 'integer' AND tasks_completed > 0,
+            NEW.cost_nanousd / 1e9 / tasks_completed, cost_per_task)
+    WHERE date = NEW.date AND platform = NEW.platform AND model = NEW.model;
+END;
+
 -- Knowledge learning --------------------------------------------------------------------------------------------------
 
 -- Routing -------------------------------------------------------------------------------------------------------------

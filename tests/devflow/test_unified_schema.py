@@ -178,6 +178,8 @@ def test_every_trigger_was_meant_by_a_test(db: apsw.Connection) -> None:
         "update_memory_access",
         *(f"trg_coordination_sessions_{what}" for what in ("insert_timestamp", "update_timestamp",
                                                            "status_change", "completion")),
+        *(f"synthetic_usage_counts_{when}" for when in ("insert", "delete", "before", "after")),
+        *(f"cost_sums_shown_{when}" for when in ("insert", "update")),
     }  # fmt: skip
 
 
@@ -201,7 +203,8 @@ def test_every_view_selects_what_is_there(db: apsw.Connection) -> None:
     efficiency = rows["platform_efficiency_summary"][0]
     assert efficiency[0] == "cursor"
     assert efficiency[1:4] == (1, pytest.approx(60, abs=0.01), 10)
-    assert len(rows) == 6
+    assert rows["counted_usage"] == rows["counted_analytics"] == []
+    assert len(rows) == 8
 
 
 # Keys ---------------------------------------------------------------------------------------------
