@@ -311,7 +311,6 @@ CREATE TABLE cost_alerts (
 );
 CREATE INDEX idx_cost_budgets_platform ON cost_budgets (platform);
 CREATE INDEX idx_cost_alerts_raised ON cost_alerts (raised_at);
-CREATE INDEX idx_synth_usage_retry ON synthetic_usage (agent_type, model, seq);
 
 -- What each usage row adds to the sums of its day, platform and model.
 CREATE VIEW counted_usage AS

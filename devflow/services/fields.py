@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
     "CONTENT_MAX",
+    "WHOLE_MAX",
     "Body",
     "ErrorBody",
     "FieldError",
