@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from devflow.services.errors import RefusedError
@@ -134,8 +135,11 @@ def _add_error_bodies(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(HTTPException)
-    async def not_routed(_: Request, error: HTTPException) -> Response:
-        answer: Response = _refusal(error.status_code, str(error.detail), error.headers)
+    async def not_routed(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of one route only
+            headers["Allow"] = ", ".join(_methods(request))
+        answer: Response = _refusal(error.status_code, str(error.detail), headers)
         return answer
 
     @app.exception_handler(RequestValidationError)
@@ -154,6 +158,15 @@ def _add_error_bodies(app: FastAPI) -> None:
         _log.error("failed", path=request.url.path, exc_info=error)
         answer: Response = _refusal(500, "the service failed; its log says why")
         return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes at the request's path."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _printable(text: str) -> str:

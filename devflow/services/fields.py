@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "CONTENT_MAX",
@@ -16,11 +16,13 @@ __all__ = [
     "FieldError",
     "Identifier",
     "IdentifierInPath",
+    "Integral",
     "Json",
     "Limit",
     "Name",
     "Offset",
     "Shown",
+    "StrictBody",
     "Text",
     "Words",
 ]
@@ -39,10 +41,16 @@ def _storable(value: Any) -> Any:
     return value
 
 
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Identifier = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00/]+$")]
 IdentifierInPath = Annotated[str, Path(min_length=1, max_length=200)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=CONTENT_MAX)]
+Integral = BeforeValidator(_integral)
+"""Marks an integer of a `StrictBody`, after its limits: JSON counts 3.0 among the integers."""
 Json = Annotated[Any, AfterValidator(_storable)]
 Limit = Annotated[int, Query(ge=1, le=500, description="rows at most")]
 Offset = Annotated[int, Query(ge=0, le=WHOLE_MAX, description="rows to pass over")]
@@ -53,6 +61,12 @@ class Body(BaseModel):
     """A request's body: what it does not know is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class StrictBody(Body):
+    """A body whose numbers are no texts, and whose texts are no numbers."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class Shown(BaseModel):

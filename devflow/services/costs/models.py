@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from devflow.services.fields import WHOLE_MAX, Body, Identifier, Name, Shown
+from devflow.services.fields import WHOLE_MAX, Identifier, Integral, Name, Shown, StrictBody
 
 __all__ = [
     "Advice",
@@ -35,18 +35,14 @@ _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
 
 Day = Annotated[str, Field(pattern=f"^{_DATE}$", examples=["2026-01-31"])]
 _Moment = Annotated[str, Field(pattern=f"^{_DATE}T{_TIME}Z$", examples=["2026-01-31T08:15:00Z"])]
-_Tokens = Annotated[int, Field(ge=0, le=10**9, examples=[1_200])]
+_Tokens = Annotated[int, Field(ge=0, le=10**9, examples=[1_200]), Integral]
 _Limit = Annotated[float, Field(ge=1e-9, le=1e9, examples=[25.0])]
-
-
-class _Strict(Body):
-    model_config = ConfigDict(strict=True)
 
 
 # Usage -------------------------------------------------------------------------------------------
 
 
-class NewUsage(_Strict):
+class NewUsage(StrictBody):
     """One request to a provider, as it is recorded."""
 
     id: Identifier | None = Field(
@@ -55,7 +51,7 @@ class NewUsage(_Strict):
     provider: Name = Field(examples=["anthropic"])
     agent_type: Name = Field(examples=["reviewer"])
     model: Name | None = Field(None, examples=["claude-sonnet-4-5"])
-    duration_ms: int = Field(0, ge=0, le=10**10, examples=[2_300])
+    duration_ms: Annotated[int, Field(ge=0, le=10**10, examples=[2_300]), Integral] = 0
     tokens_in: _Tokens | None = None
     tokens_out: _Tokens | None = None
     cost_usd: float | None = Field(
@@ -137,7 +133,7 @@ class Analytics(Shown):
 # Budgets -----------------------------------------------------------------------------------------
 
 
-class NewBudget(_Strict):
+class NewBudget(StrictBody):
     """A limit for a period, of one platform or of all."""
 
     id: Identifier | None = Field(None, examples=["budget-1"])
@@ -149,7 +145,7 @@ class NewBudget(_Strict):
     limit_usd: _Limit
 
 
-class BudgetChange(_Strict):
+class BudgetChange(StrictBody):
     """What is to change about a budget; alerts that were raised stay."""
 
     name: Name | None = Field(None, examples=["Reviews and tests"])
