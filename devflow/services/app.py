@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from devflow.services.errors import RefusedError
@@ -138,7 +138,7 @@ def _add_error_bodies(app: FastAPI) -> None:
     async def not_routed(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         if error.status_code == 405:  # the router names the methods of one route only
-            headers["Allow"] = ", ".join(_methods(request))
+            headers["Allow"] = ", ".join(sorted(_methods(request))) or headers.get("Allow", "")
         answer: Response = _refusal(error.status_code, str(error.detail), headers)
         return answer
 
@@ -160,13 +160,12 @@ def _add_error_bodies(app: FastAPI) -> None:
         return answer
 
 
-def _methods(request: Request) -> list[str]:
-    """Return the methods of all routes at the request's path."""
-    found: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return sorted(found)
+def _methods(request: Request) -> set[str]:
+    """Return the documented methods of the request's path, of all routes that have it."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    asked = request.scope["path"]
+    alike = [asked] if asked in paths else [p for p in paths if compile_path(p)[0].match(asked)]
+    return {method.upper() for path in alike for method in paths[path]}
 
 
 def _printable(text: str) -> str:
