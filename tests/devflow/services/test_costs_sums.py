@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
@@ -80,32 +79,25 @@ def test_sums_equal_their_parts_after_any_sequence(
     migrated: list[tuple[object, object, object]],
     used_before: bool,
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "devflow.sqlite")
-        with closing(apsw.Connection(str(path))) as connection:
-            connection.execute(script()).fetchall()
-            for number, (requests, tokens, cost) in enumerate(migrated):
-                platform, model = _KEYS[number]
-                connection.execute(
-                    "INSERT INTO cost_analytics (date, platform, model, total_requests,"
-                    " total_tokens, input_tokens, total_cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (_DAYS[0], platform, model or "", requests, tokens, tokens, cost),
-                )
-            if used_before:
-                connection.execute(
-                    "INSERT INTO synthetic_usage (id, provider, agent_type, model, duration_ms,"
-                    " tokens_in, cost_usd, created_at) VALUES ('old', 'anthropic', 'a', 'm', 0, 7,"
-                    " 0.3, '2026-01-30 10:00:00'), ('lone', 'other', 'a', NULL, 0, 7, 0.3, 'then')"
-                )
-        store = Store(path)
-        try:
-            store.write_now(ensure_opened)
-            _play(store, path, steps)
-        finally:
-            store.close()
+    with _fresh() as connection:
+        for number, (requests, tokens, cost) in enumerate(migrated):
+            platform, model = _KEYS[number]
+            connection.execute(
+                "INSERT INTO cost_analytics (date, platform, model, total_requests,"
+                " total_tokens, input_tokens, total_cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (_DAYS[0], platform, model or "", requests, tokens, tokens, cost),
+            )
+        if used_before:
+            connection.execute(
+                "INSERT INTO synthetic_usage (id, provider, agent_type, model, duration_ms,"
+                " tokens_in, cost_usd, created_at) VALUES ('old', 'anthropic', 'a', 'm', 0, 7,"
+                " 0.3, '2026-01-30 10:00:00'), ('lone', 'other', 'a', NULL, 0, 7, 0.3, 'then')"
+            )
+        ensure_opened(connection)
+        _play(connection, steps)
 
 
-def _play(store: Store, path: Path, steps: list) -> None:  # type: ignore[type-arg]
+def _play(connection: Connection, steps: list) -> None:  # type: ignore[type-arg]
     for kind, (provider, model), day, tokens, cost, number in steps:
         usage = _usage(
             id=f"u{number}",
@@ -115,12 +107,11 @@ def _play(store: Store, path: Path, steps: list) -> None:  # type: ignore[type-a
             tokens_in=tokens,
             cost_usd=cost,
         )
-        store.write_now(lambda c, kind=kind, usage=usage: _step(c, kind, usage))  # type: ignore[misc]
         if kind == "restart":
-            store.close()
-            store.__init__(path)  # type: ignore[misc]
-            store.write_now(ensure_opened)
-        assert store.read_now(inconsistencies) == []
+            connection.deserialize("main", connection.serialize("main"))
+            ensure_opened(connection)
+        _step(connection, kind, usage)
+        assert inconsistencies(connection) == []
 
 
 def _step(connection: Connection, kind: str, usage: Usage) -> None:
