@@ -48,6 +48,7 @@ _ROOT: dict[tuple[str, str], Decision] = {
     ("index", "idx_task_contexts_status"): _twin("idx_task_status"),
     ("index", "idx_task_contexts_priority"): _twin("idx_task_priority"),
     ("index", "idx_task_contexts_created_at"): _twin("idx_task_created"),
+    ("index", "idx_memory_session"): _replaced("idx_memory_session_created"),
     ("index", "idx_memory_blocks_created_at"): _twin("idx_memory_created"),
     ("index", "idx_cost_analytics_platform"): _twin("idx_cost_platform"),
     ("index", "idx_knowledge_entities_type"): _twin("idx_entity_type"),

@@ -23,6 +23,14 @@ __all__ = ["PLANNED", "planned"]
 PLATFORMS = ("claude_code", "openai_codex", "gemini_cli", "cursor", "openrouter")
 PRIORITIES = ("h-", "m-", "l-", "?-")
 STATUSES = ("planning", "active", "blocked", "completed", "archived")
+LEGACY_STATUSES = {
+    "pending": "planning",
+    "in_progress": "active",
+    "running": "active",
+    "done": "completed",
+    "cancelled": "archived",
+}
+LEGACY_PRIORITIES = {"urgent": "h-", "high": "h-", "medium": "m-", "low": "l-"}
 SESSION_TYPES = ("development", "review", "debugging", "handoff", "planning")
 ENTITY_TYPES = ("person", "technology", "pattern", "antipattern", "rule", "preference")
 VALIDATIONS = ("pending", "confirmed", "rejected")
@@ -231,14 +239,6 @@ def _vector_memories(source: str) -> TableMap:
 
 def _legacy() -> tuple[TableMap, ...]:
     """Return the Database Manager's basic tables."""
-    statuses = {
-        "pending": "planning",
-        "in_progress": "active",
-        "running": "active",
-        "done": "completed",
-        "cancelled": "archived",
-    }
-    priorities = {"urgent": "h-", "high": "h-", "medium": "m-", "low": "l-"}
     owner = (
         "(SELECT b.id FROM src_legacy.memory_blocks AS m"
         " JOIN origin_legacy_memory_blocks AS k ON k.source_rowid = m.rowid"
@@ -254,8 +254,8 @@ def _legacy() -> tuple[TableMap, ...]:
                 forward={
                     "title": "COALESCE({title}, '')",
                     "description": "{description}",
-                    "status": listed("{status}", STATUSES, "'planning'", **statuses),
-                    "priority": listed("{priority}", PRIORITIES, "'?-'", **priorities),
+                    "status": listed("{status}", STATUSES, "'planning'", **LEGACY_STATUSES),
+                    "priority": listed("{priority}", PRIORITIES, "'?-'", **LEGACY_PRIORITIES),
                     "created_at": "{created_at}",
                     "updated_at": "{updated_at}",
                 },

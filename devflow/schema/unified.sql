@@ -552,8 +552,10 @@ CREATE INDEX idx_task_complexity ON task_contexts (complexity_score);
 CREATE INDEX idx_task_parent ON task_contexts (parent_task_id);
 CREATE INDEX idx_task_created ON task_contexts (created_at);
 CREATE INDEX idx_task_cc_session ON task_contexts (cc_session_id);
+CREATE INDEX idx_task_legacy ON task_contexts (legacy_values) WHERE legacy_values IS NOT NULL;
+CREATE INDEX idx_task_dependent ON task_contexts (depends_on) WHERE depends_on IS NOT NULL;
 CREATE INDEX idx_memory_task ON memory_blocks (task_id);
-CREATE INDEX idx_memory_session ON memory_blocks (session_id);
+CREATE INDEX idx_memory_session_created ON memory_blocks (session_id, created_at DESC, id);
 CREATE INDEX idx_memory_type ON memory_blocks (block_type);
 CREATE INDEX idx_memory_label ON memory_blocks (label);
 CREATE INDEX idx_memory_importance ON memory_blocks (importance_score DESC);
@@ -588,6 +590,23 @@ CREATE INDEX idx_relationship_target ON entity_relationships (target_entity_id);
 CREATE INDEX idx_relationship_strength ON entity_relationships (relationship_strength DESC);
 CREATE INDEX idx_health_provider ON model_health_history (provider, checked_at);
 CREATE INDEX idx_failover_occurred ON failover_events (occurred_at);
+
+-- The old APIs find a unified row's origin, and what was renamed by the name that it had.
+CREATE INDEX idx_origin_legacy_task_contexts ON origin_legacy_task_contexts (seq);
+CREATE INDEX idx_origin_legacy_memory_blocks ON origin_legacy_memory_blocks (seq);
+CREATE INDEX idx_origin_legacy_memory_block_embeddings ON origin_legacy_memory_block_embeddings (seq);
+CREATE INDEX idx_origin_legacy_synthetic_usage ON origin_legacy_synthetic_usage (seq);
+CREATE INDEX idx_origin_legacy_sessions ON origin_legacy_sessions (seq);
+CREATE INDEX idx_origin_legacy_task_contexts_id ON origin_legacy_task_contexts (x_id) WHERE residue & 1;
+CREATE INDEX idx_origin_legacy_memory_blocks_id ON origin_legacy_memory_blocks (x_id) WHERE residue & 1;
+CREATE INDEX idx_origin_legacy_synthetic_usage_id ON origin_legacy_synthetic_usage (x_id) WHERE residue & 1;
+CREATE INDEX idx_origin_legacy_sessions_id ON origin_legacy_sessions (x_id) WHERE residue & 1;
+CREATE INDEX idx_origin_legacy_task_contexts_rule ON origin_legacy_task_contexts (rule) WHERE rule <> 'kept';
+CREATE INDEX idx_origin_legacy_memory_blocks_rule ON origin_legacy_memory_blocks (rule) WHERE rule <> 'kept';
+CREATE INDEX idx_origin_legacy_task_contexts_times ON origin_legacy_task_contexts (residue) WHERE residue & 32;
+CREATE INDEX idx_origin_root_memory_block_embeddings ON origin_root_memory_block_embeddings (seq);
+CREATE INDEX idx_origin_root_synthetic_usage ON origin_root_synthetic_usage (seq);
+CREATE INDEX idx_origin_root_sessions ON origin_root_sessions (seq);
 
 -- Full-text search -----------------------------------------------------------------------------------------------------
 
