@@ -111,7 +111,7 @@ CREATE TABLE entity_relationships (
 -- Sessions, platforms, costs -----------------------------------------------------------------------------------------
 
 CREATE TABLE coordination_sessions (
-    seq INTEGER PRIMARY KEY,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
     task_id TEXT NOT NULL REFERENCES task_contexts (id) ON DELETE CASCADE,
     platform TEXT NOT NULL CHECK (platform IN ('claude_code', 'openai_codex', 'gemini_cli', 'cursor', 'openrouter')),
@@ -604,6 +604,9 @@ CREATE INDEX idx_origin_legacy_sessions_id ON origin_legacy_sessions (x_id) WHER
 CREATE INDEX idx_origin_legacy_task_contexts_rule ON origin_legacy_task_contexts (rule) WHERE rule <> 'kept';
 CREATE INDEX idx_origin_legacy_memory_blocks_rule ON origin_legacy_memory_blocks (rule) WHERE rule <> 'kept';
 CREATE INDEX idx_origin_legacy_task_contexts_times ON origin_legacy_task_contexts (residue) WHERE residue & 32;
+CREATE INDEX idx_origin_legacy_vector_memories ON origin_legacy_vector_memories (seq);
+CREATE INDEX idx_origin_legacy_vector_memories_embedding ON origin_legacy_vector_memories (embedding_seq);
+CREATE INDEX idx_origin_vector_embedding ON origin_vector_vector_memories (embedding_seq);
 CREATE INDEX idx_origin_root_memory_block_embeddings ON origin_root_memory_block_embeddings (seq);
 CREATE INDEX idx_origin_root_synthetic_usage ON origin_root_synthetic_usage (seq);
 CREATE INDEX idx_origin_root_sessions ON origin_root_sessions (seq);

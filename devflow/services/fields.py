@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from devflow.services.values import JSON_DEPTH_MAX, shallow
+
 __all__ = [
     "CONTENT_MAX",
     "WHOLE_MAX",
@@ -33,7 +35,9 @@ WHOLE_MAX = 2**63 - 1
 
 
 def _storable(value: Any) -> Any:
-    """Refuse JSON that SQLite or a client could not read again: NaN, lone surrogates."""
+    """Refuse JSON that SQLite or a client could not read again: NaN, lone surrogates, depths."""
+    if not shallow(value):
+        raise ValueError(f"may be nested {JSON_DEPTH_MAX} deep at most")
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:

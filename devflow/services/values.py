@@ -12,11 +12,23 @@ import json
 import math
 from typing import Any
 
-__all__ = ["JsonValue", "iso_now", "json_text", "number", "parsed", "sql_now", "text", "whole"]
+__all__ = [
+    "JsonValue",
+    "iso_now",
+    "json_text",
+    "number",
+    "parsed",
+    "shallow",
+    "sql_now",
+    "text",
+    "whole",
+]
 
 JsonValue = Any
 """What a JSON text says: null, bool, int, float, str, or lists and objects of these."""
 
+JSON_DEPTH_MAX = 64
+"""How deep lists and objects may be nested: what writes responses gives up at some 250."""
 _WHOLE_MAX = 1 << 63
 
 
@@ -52,9 +64,23 @@ def parsed(value: object) -> JsonValue:
     if shown is None:
         return None
     try:
-        return json.loads(shown, parse_constant=str)
+        found = json.loads(shown, parse_constant=str, parse_float=_finite)
     except (ValueError, RecursionError):
         return shown
+    return found if shallow(found) else shown
+
+
+def _finite(digits: str) -> float | str:
+    found = float(digits)
+    return found if math.isfinite(found) else digits
+
+
+def shallow(value: JsonValue, depth: int = JSON_DEPTH_MAX) -> bool:
+    """Return whether lists and objects are nested no deeper than can be written out again."""
+    if not isinstance(value, list | dict):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(shallow(each, depth - 1) for each in inner)
 
 
 def json_text(value: JsonValue) -> str | None:

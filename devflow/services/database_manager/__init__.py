@@ -1,7 +1,11 @@
 """The Database Manager: tasks, memory, sessions and their handoffs, and search over them."""
 
 from devflow.services.app import Service
+from devflow.services.database_manager.coordination.api import router as coordination
 from devflow.services.database_manager.legacy.api import router as legacy
+from devflow.services.database_manager.memory.api import router as memory
+from devflow.services.database_manager.search.api import router as search
+from devflow.services.database_manager.tasks.api import router as tasks
 
 __all__ = ["SERVICE"]
 
@@ -13,7 +17,7 @@ SERVICE = Service(
         " embeddings; sessions, coordination sessions and handoffs; search over tasks and memory."
         " The old routes answer as the old Database Manager did."
     ),
-    routers=(legacy,),
+    routers=(tasks, memory, coordination, search, legacy),
     tables=(
         "task_contexts",
         "memory_blocks",

@@ -29,6 +29,7 @@ from devflow.services.database_manager.legacy.models import (
     Usage,
     Usages,
 )
+from devflow.services.database_manager.links import links
 from devflow.services.fields import Limit, Offset, Words
 
 __all__ = ["router"]
@@ -39,15 +40,6 @@ Key = Annotated[str, Path(max_length=10_000, examples=["task-7"])]
 Filter = Annotated[str | None, Query(max_length=1_000)]
 
 
-def _links(**operations: str) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI links from what was made to what can be done with it."""
-    parameter = {"parameters": {"key": "$response.body#/id"}}
-    links = {
-        name: {"operationId": operation, **parameter} for name, operation in operations.items()
-    }
-    return {201: {"links": links}}
-
-
 # Tasks --------------------------------------------------------------------------------------------
 
 
@@ -56,7 +48,9 @@ def _links(**operations: str) -> dict[int | str, dict[str, Any]]:
     status_code=201,
     operation_id="legacy_create_task",
     responses=refusals(409)
-    | _links(read="legacy_read_task", change="legacy_change_task", delete="legacy_delete_task"),
+    | links(
+        "key", read="legacy_read_task", change="legacy_change_task", delete="legacy_delete_task"
+    ),
 )
 async def create_task(store: StoreOf, task: NewTask) -> Task:
     """Make a task."""
@@ -101,7 +95,8 @@ async def delete_task(store: StoreOf, key: Key) -> Deleted:
     status_code=201,
     operation_id="legacy_create_memory",
     responses=refusals(409)
-    | _links(
+    | links(
+        "key",
         read="legacy_read_memory",
         embed="legacy_create_embedding",
         embeddings="legacy_list_embeddings",
@@ -190,7 +185,7 @@ async def list_usage(store: StoreOf, limit: Limit = 50, offset: Offset = 0) -> A
     "/sessions",
     status_code=201,
     operation_id="legacy_create_session",
-    responses=refusals(409) | _links(read="legacy_read_session"),
+    responses=refusals(409) | links("key", read="legacy_read_session"),
 )
 async def create_session(store: StoreOf, session: NewSession) -> Session:
     """Remember a session."""

@@ -26,14 +26,20 @@ _SESSION = "legacy-import"
 _COLUMNS = ("id", "content", "type", "timestamp", "embedding")
 _SHOWN_COLUMNS = _COLUMNS[:-1]
 _ID = verbatim(_COLUMNS, "id", "u.id")
+# A block that was there before has a label of its own, and a type that nobody changed since.
 _TYPE = (
-    f"CASE WHEN o.residue & 4 AND ({block_type('o.x_type')}) = u.block_type THEN o.x_type"
+    "CASE WHEN o.residue & 4 AND (o.rule = 'merged' AND u.updated_at IS NULL"
+    f" OR ({block_type('o.x_type')}) = u.block_type) THEN o.x_type"
     " WHEN o.rule = 'merged' AND o.residue & 4 THEN u.block_type ELSE u.label END"
 )
 _CREATED = verbatim(_COLUMNS, "timestamp", "u.created_at")
 _SHOWN = f"{_ID} AS id, u.content AS content, {_TYPE} AS type, {_CREATED} AS timestamp"
 _ORIGIN = "LEFT JOIN origin_legacy_memory_blocks AS o ON o.seq = u.seq"
-_OURS = f"memory_blocks AS u {_ORIGIN} WHERE u.session_id = '{_SESSION}'"
+# Newer copies of the old database held vector memories too, which this API never showed.
+_OURS = (
+    f"memory_blocks AS u {_ORIGIN} WHERE u.session_id = '{_SESSION}' AND (o.seq IS NOT NULL"
+    " OR NOT EXISTS (SELECT 1 FROM origin_legacy_vector_memories AS v WHERE v.seq = u.seq))"
+)
 # What another session's blocks were found to be, too, or came as before the migration.
 _MET = (
     "origin_legacy_memory_blocks AS o JOIN memory_blocks AS u ON u.seq = o.seq"
@@ -45,8 +51,8 @@ _OLD = (
 )
 _KEYS = "u.seq AS seq, u.id AS unified_id"
 _BY_ID = (
-    f"SELECT {_KEYS}, {_SHOWN} FROM memory_blocks AS u {_ORIGIN} WHERE u.id = ?1"
-    f" AND NOT COALESCE(o.residue & 1, 0) AND (u.session_id = '{_SESSION}' OR o.seq IS NOT NULL)"
+    f"SELECT {_KEYS}, {_SHOWN} FROM {_OURS} AND u.id = ?1 AND NOT COALESCE(o.residue & 1, 0)"
+    f" UNION ALL SELECT {_KEYS}, {_SHOWN} FROM {_MET} AND u.id = ?1 AND NOT o.residue & 1"
 )
 _BY_OLD_ID = f"SELECT {_KEYS}, {_SHOWN} FROM {_OLD}"
 _ORDER = " ORDER BY timestamp DESC, id LIMIT :limit OFFSET :offset"
@@ -70,8 +76,12 @@ def _select(condition: str) -> tuple[str, str]:
 _ANY_MET = f"SELECT 1 FROM {_MET} LIMIT 1"
 _LIST = _select("")
 _LIST_OF_TYPE = _select(f" AND ({_TYPE}) = :type")
-_COUNT = f"SELECT (SELECT count(*) FROM memory_blocks WHERE session_id = '{_SESSION}')"
-_COUNT += f" + (SELECT count(*) FROM {_MET}) AS total"
+_COUNT = (
+    f"SELECT (SELECT count(*) FROM memory_blocks WHERE session_id = '{_SESSION}')"
+    f" + (SELECT count(*) FROM {_MET}) - (SELECT count(*) FROM origin_legacy_vector_memories AS v"
+    f" JOIN memory_blocks AS u ON u.seq = v.seq WHERE u.session_id = '{_SESSION}' AND NOT EXISTS"
+    " (SELECT 1 FROM origin_legacy_memory_blocks AS o WHERE o.seq = v.seq)) AS total"
+)
 _COUNT_OF_TYPE = (
     f"SELECT (SELECT count(*) FROM {_OURS} AND ({_TYPE}) = :type)"
     f" + (SELECT count(*) FROM {_MET} AND ({_TYPE}) = :type) AS total"
@@ -96,8 +106,10 @@ _EMBEDDINGS = (
     " FROM memory_block_embeddings AS u"
     " LEFT JOIN origin_legacy_memory_block_embeddings AS o ON o.seq = u.seq"
     " WHERE u.block_id = :block AND (o.seq IS NOT NULL OR NOT EXISTS"
-    " (SELECT 1 FROM origin_root_memory_block_embeddings AS r WHERE r.seq = u.seq))"
-    " ORDER BY created_at, id"
+    " (SELECT 1 FROM origin_root_memory_block_embeddings AS r WHERE r.seq = u.seq)"
+    " AND NOT EXISTS (SELECT 1 FROM origin_vector_vector_memories AS v"
+    " WHERE v.embedding_seq = u.seq) AND NOT EXISTS (SELECT 1 FROM origin_legacy_vector_memories"
+    " AS v WHERE v.embedding_seq = u.seq)) ORDER BY created_at, id"
 )
 
 

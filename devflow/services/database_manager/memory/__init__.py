@@ -1,0 +1,1 @@
+"""Memory blocks of every type with their relationships, and the embeddings of each."""

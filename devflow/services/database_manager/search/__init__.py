@@ -1,0 +1,1 @@
+"""Search over tasks and memory by the words that they hold."""

@@ -1,0 +1,1 @@
+"""Tasks with all that the rich schema knows of them: hierarchy, dependencies, states."""
