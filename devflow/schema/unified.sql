@@ -257,6 +257,29 @@ CREATE TABLE provider_performance_metrics (
 
 -- Vector search -------------------------------------------------------------------------------------------------------
 
+-- Which embeddings were changed, deleted, or put in before the end: who keeps codes of vectors in memory follows this,
+-- in whichever process. What is added at the end is known by its seq. Rows that everybody knows are cleared away.
+CREATE TABLE memory_embedding_changes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    embedding_seq INTEGER NOT NULL
+);
+
+CREATE INDEX idx_memory_embeddings_shape ON memory_block_embeddings (dimensions, model);
+CREATE INDEX idx_memory_session_created ON memory_blocks (session_id, created_at);
+
+CREATE TRIGGER memory_embeddings_changed AFTER UPDATE OF seq, model, dimensions, embedding ON memory_block_embeddings
+BEGIN
+    INSERT INTO memory_embedding_changes (embedding_seq) VALUES (OLD.seq);
+    INSERT INTO memory_embedding_changes (embedding_seq) SELECT NEW.seq WHERE NEW.seq <> OLD.seq;
+END;
+CREATE TRIGGER memory_embeddings_deleted AFTER DELETE ON memory_block_embeddings BEGIN
+    INSERT INTO memory_embedding_changes (embedding_seq) VALUES (OLD.seq);
+END;
+CREATE TRIGGER memory_embeddings_put_in AFTER INSERT ON memory_block_embeddings
+WHEN NEW.seq <= (SELECT seq FROM sqlite_sequence WHERE name = 'memory_block_embeddings') BEGIN
+    INSERT INTO memory_embedding_changes (embedding_seq) VALUES (NEW.seq);
+END;
+
 -- Costs and budgets ---------------------------------------------------------------------------------------------------
 
 -- Usage is summed in whole nano-dollars, so that no order of adding changes a sum; what is no number counts as nothing.
@@ -590,6 +613,11 @@ CREATE INDEX idx_relationship_target ON entity_relationships (target_entity_id);
 CREATE INDEX idx_relationship_strength ON entity_relationships (relationship_strength DESC);
 CREATE INDEX idx_health_provider ON model_health_history (provider, checked_at);
 CREATE INDEX idx_failover_occurred ON failover_events (occurred_at);
+-- What the legacy vector API looks for: a memory by its embedding or block, and those whose rows are not its own.
+CREATE INDEX idx_origin_vector_block ON origin_vector_vector_memories (seq);
+CREATE INDEX idx_origin_vector_embedding ON origin_vector_vector_memories (embedding_seq);
+CREATE INDEX idx_origin_vector_renamed ON origin_vector_vector_memories (x_id) WHERE residue & 1;
+CREATE INDEX idx_origin_vector_merged ON origin_vector_vector_memories (seq, source_rowid) WHERE rule <> 'kept';
 
 -- The old APIs find a unified row's origin, and what was renamed by the name that it had.
 CREATE INDEX idx_origin_legacy_task_contexts ON origin_legacy_task_contexts (seq);

@@ -48,6 +48,12 @@ class Settings(BaseSettings):
         "auto", validation_alias="DEVFLOW_EMBEDDER"
     )
     embedding_model: str = Field("embeddinggemma", validation_alias="DEVFLOW_EMBEDDING_MODEL")
+    embedding_dimensions: int = Field(
+        768, ge=1, le=8_192, validation_alias="DEVFLOW_EMBEDDING_DIMENSIONS"
+    )
+    embedding_deadline_s: float = Field(
+        10.0, gt=0, le=600, validation_alias="DEVFLOW_EMBEDDING_DEADLINE_S"
+    )
     ollama_url: str = Field(
         "http://127.0.0.1:11434", validation_alias=AliasChoices("OLLAMA_HOST", "OLLAMA_URL")
     )

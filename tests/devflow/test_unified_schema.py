@@ -176,11 +176,34 @@ def test_every_trigger_was_meant_by_a_test(db: apsw.Connection) -> None:
                                                     "knowledge_entities", "memory_embeddings")),
         "task_contexts_completion_tracking",
         "update_memory_access",
+        *(f"memory_embeddings_{what}" for what in ("changed", "deleted", "put_in")),
         *(f"trg_coordination_sessions_{what}" for what in ("insert_timestamp", "update_timestamp",
                                                            "status_change", "completion")),
         *(f"synthetic_usage_counts_{when}" for when in ("insert", "delete", "before", "after")),
         *(f"cost_sums_shown_{when}" for when in ("insert", "update")),
     }  # fmt: skip
+
+
+def changes(db: apsw.Connection) -> list[object]:
+    return [seq for (seq,) in ask(db, "SELECT embedding_seq FROM memory_embedding_changes")]
+
+
+def test_what_happens_to_embeddings_elsewhere_than_at_the_end_is_noted(
+    db: apsw.Connection,
+) -> None:
+    new = "INSERT {} INTO memory_block_embeddings (seq, block_id, model, dimensions, embedding)"
+    added = new.format("") + " VALUES (?, 'm', 'y', 1, x'00000000')"
+    db.execute(added, (None,))
+    db.execute(added, (20,))
+    assert changes(db) == []
+    db.execute(added, (10,))
+    db.execute("UPDATE memory_block_embeddings SET embedding = x'0000803f' WHERE seq = 20")
+    db.execute("UPDATE memory_block_embeddings SET updated_at = 'then' WHERE seq = 20")
+    db.execute("UPDATE memory_block_embeddings SET seq = 11 WHERE seq = 10")
+    assert changes(db) == [10, 20, 10, 11]
+    db.execute(new.format("OR REPLACE") + " VALUES (20, 'm', 'z', 1, x'00000000')")
+    db.execute("DELETE FROM memory_blocks")
+    assert sorted(map(str, changes(db)[4:])) == ["1", "11", "2", "20", "20"]
 
 
 # Views ------------------------------------------------------------------------------------------
