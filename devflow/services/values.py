@@ -65,6 +65,7 @@ def parsed(value: object) -> JsonValue:
         return None
     try:
         found = json.loads(shown, parse_constant=str, parse_float=_finite)
+        json.dumps(found, ensure_ascii=False).encode("utf-8")  # half a character is none
     except (ValueError, RecursionError):
         return shown
     return found if shallow(found) else shown

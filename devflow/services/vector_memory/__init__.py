@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devflow.services.app import Service
-from devflow.services.vector_memory import legacy_api
+from devflow.services.vector_memory import api, legacy_api
 from devflow.services.vector_memory.fields import running
 
 __all__ = ["SERVICE"]
@@ -15,7 +15,7 @@ SERVICE = Service(
         "Stores texts with their embeddings and finds them by words, by nearness, or by both."
         " Paths without `/v2/` are the legacy API."
     ),
-    routers=(legacy_api.router,),
+    routers=(legacy_api.router, api.router),
     tables=(
         "memory_blocks",
         "memory_block_embeddings",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from devflow.migration.tables import BLOCK_TYPES
-from devflow.services.costs.recording import Usage, record_usage
+from devflow.services.costs.recording import record_usage
 from devflow.services.errors import ConflictError, MissingError
 from devflow.services.store import Connection, Row, one, rows
 from devflow.services.values import json_text, number, parsed, sql_now, text, whole
@@ -139,13 +139,8 @@ def _insert_embedding(connection: Connection, block_id: str, embedded: Embedded,
         ),
     )
     if embedded.usage is not None:
-        record(connection, embedded.usage)
+        record_usage(connection, embedded.usage)
     return embedding(connection, identifier)
-
-
-def record(connection: Connection, usage: Usage) -> None:
-    """Record what a provider was used for."""
-    record_usage(connection, usage)
 
 
 def delete_block(connection: Connection, identifier: str) -> None:

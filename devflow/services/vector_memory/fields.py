@@ -11,9 +11,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from pydantic import Field
 
+from devflow.services.costs.recording import record_usage
 from devflow.services.settings import Settings
 from devflow.services.store import Connection, Store
-from devflow.services.vector_memory.embedding import Embedder, embedding
+from devflow.services.vector_memory.embedding import Embedded, Embedder, Which, embedding
 from devflow.services.vector_memory.index import Index, Reach
 
 __all__ = ["DIMENSIONS_MAX", "MemoryOf", "Vector", "VectorMemory", "running"]
@@ -35,6 +36,14 @@ class VectorMemory:
     store: Store
     embedder: Embedder
     index: Index
+
+    async def asked(self, text: str, which: Which = "auto") -> Embedded:
+        """Return the vector of a text that is looked for; record the usage that it took."""
+        embedded = await self.embedder.embed(text, which)
+        usage = embedded.usage
+        if usage is not None:
+            await self.store.write(lambda connection: record_usage(connection, usage))
+        return embedded
 
     async def read(self, work: Callable[[Connection, Reach], _Answer]) -> _Answer:
         """Run `work` in a read transaction that is no older than the reach that it gets."""

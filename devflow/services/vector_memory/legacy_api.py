@@ -21,7 +21,6 @@ from devflow.services.fields import (
     Text,
 )
 from devflow.services.vector_memory import legacy
-from devflow.services.vector_memory.blocks import record
 from devflow.services.vector_memory.embedding import Embedded
 from devflow.services.vector_memory.fields import MemoryOf, Vector
 
@@ -138,15 +137,12 @@ async def store_memory(new: LegacyNewMemory, store: StoreOf, memory: MemoryOf) -
 
 
 @router.post("/search", response_model=LegacyResults, operation_id="legacy_search")
-async def search(asked: LegacySearch, store: StoreOf, memory: MemoryOf) -> Any:
+async def search(asked: LegacySearch, memory: MemoryOf) -> Any:
     """Find the memories nearest to a vector or a text, among those of the same dimensions."""
     if asked.embedding is not None:
         vector = np.array(asked.embedding, dtype=np.float32)
     elif asked.query is not None:
-        embedded = await memory.embedder.embed(asked.query)
-        vector, usage = embedded.vector, embedded.usage
-        if usage is not None:
-            await store.write(lambda connection: record(connection, usage))
+        vector = (await memory.asked(asked.query)).vector
     else:
         raise RefusedError("give an `embedding` or a `query`")
     results = await memory.read(

@@ -21,7 +21,7 @@ from devflow.services.vector_memory.groups import Likely
 from devflow.services.vector_memory.index import Reach, changed_since
 from devflow.services.vector_memory.vectors import Floats, cosines, directions, packed, unpacked
 
-__all__ = ["Asked", "Hit", "Nearest", "nearest"]
+__all__ = ["Asked", "Hit", "Nearest", "nearest", "scanned"]
 
 _TIE = 1e-6
 _FLOAT32_ERROR = 1e-4
@@ -135,6 +135,12 @@ def nearest(connection: Connection, reach: Reach, asked: Asked, limit: int) -> N
         wanted *= _DEEPER
         if wanted > min(_DEEPEST, total):
             return Nearest(_scanned(connection, asked, units[0], limit).all(), uncovered)
+
+
+def scanned(connection: Connection, asked: Asked, limit: int) -> list[Hit]:
+    """Do as `nearest` does, without an index: look at every row."""
+    units, usable = directions(asked.vector[None, :])
+    return _scanned(connection, asked, units[0], limit).all() if usable[0] else []
 
 
 def _read(
