@@ -208,7 +208,12 @@ async def search_by_words(asked: TextSearch, store: StoreOf) -> Any:
     return _told("text", None, None) | {"results": found}
 
 
-@router.post("/search/vector", response_model=Results, operation_id="search_by_nearness")
+@router.post(
+    "/search/vector",
+    response_model=Results,
+    operation_id="search_by_nearness",
+    responses=refusals(409),
+)
 async def search_by_nearness(asked: VectorSearch, memory: MemoryOf) -> Any:
     """Find the memories nearest to a text or a vector, by the exact cosine.
 
@@ -224,14 +229,16 @@ async def search_by_nearness(asked: VectorSearch, memory: MemoryOf) -> Any:
     return _told("vector", model, len(vector)) | {"results": found}
 
 
-@router.post("/search/hybrid", response_model=Results, operation_id="search_by_both")
+@router.post(
+    "/search/hybrid", response_model=Results, operation_id="search_by_both", responses=refusals(409)
+)
 async def search_by_both(asked: HybridSearch, memory: MemoryOf) -> Any:
     """Find memories by words and by nearness, joined by reciprocal rank fusion.
 
     A result's score is the sum of 1 / (60 + rank) over the lists that it is in; each list is as
     long as twice the limit, and at least 100.
     """
-    near = NearText(text=asked.text, embedder="auto") if asked.near is None else asked.near
+    near = NearText(text=asked.text, embedder="configured") if asked.near is None else asked.near
     vector, model = await _near(memory, near)
     found = await memory.read(
         lambda connection, reach: search.by_both(
@@ -278,7 +285,12 @@ async def list_entity_embeddings(entity_id: IdentifierInPath, store: StoreOf) ->
     return {"items": found, "total": len(found)}
 
 
-@router.post("/entities/search", response_model=EntityResults, operation_id="search_entities")
+@router.post(
+    "/entities/search",
+    response_model=EntityResults,
+    operation_id="search_entities",
+    responses=refusals(409),
+)
 async def search_entities(asked: EntitySearch, memory: MemoryOf) -> Any:
     """Find the knowledge entities nearest to a text or a vector."""
     vector, model = await _near(memory, asked.near)

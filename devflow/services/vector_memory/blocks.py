@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,6 +154,17 @@ def delete_block(connection: Connection, identifier: str) -> None:
 # Reading -----------------------------------------------------------------------------------------
 
 
+def json_shown(value: object) -> Any:
+    """Return what a JSON text says, or the text where a response could not say it."""
+    found = parsed(value)
+    try:
+        # 1e999 is read as infinity, and "\\ud800" as half a character.
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return text(value)
+    return found
+
+
 def block(connection: Connection, identifier: str) -> dict[str, Any]:
     """Return one block with its embeddings."""
     row = one(
@@ -198,7 +210,7 @@ def shown(row: Row) -> dict[str, Any]:
     names = ("id", "task_id", "session_id", "block_type", "label", "content")
     texts = {name: text(row[name]) or "" for name in names}
     return texts | {
-        "metadata": parsed(row["metadata"]),
+        "metadata": json_shown(row["metadata"]),
         "importance_score": number(row["importance_score"]),
         "created_at": text(row["created_at"]),
         "updated_at": text(row["updated_at"]),

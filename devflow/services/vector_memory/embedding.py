@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from devflow.services.costs.recording import Usage
-from devflow.services.errors import RefusedError, UnavailableError
+from devflow.services.errors import UnavailableError
 from devflow.services.logs import logger
 from devflow.services.settings import Settings
 from devflow.services.values import iso_now
@@ -23,9 +23,10 @@ from devflow.services.vector_memory import lexical
 from devflow.services.vector_memory.ollama import Ollama, OllamaError
 from devflow.services.vector_memory.vectors import Floats
 
-__all__ = ["Embedded", "Embedder", "Which", "embedding"]
+__all__ = ["Configured", "Embedded", "Embedder", "Which", "embedding"]
 
-Which = Literal["auto", "lexical", "ollama"]
+Configured = Literal["auto", "lexical", "ollama"]
+Which = Literal["configured", "lexical"]
 _AT_ONCE_MAX = 2_000
 _log = logger()
 
@@ -42,7 +43,7 @@ class Embedded:
 class Embedder:
     """The embedders of one service, and what is known of Ollama."""
 
-    def __init__(self, which: Which, ollama: Ollama, *, interval_s: float) -> None:
+    def __init__(self, which: Configured, ollama: Ollama, *, interval_s: float) -> None:
         """Use `ollama` as `which` says; look after it every `interval_s` seconds."""
         self.which = which
         self.ollama = ollama
@@ -58,21 +59,17 @@ class Embedder:
             return "ollama", self.ollama.model, self.ollama.dimensions
         return "lexical", lexical.MODEL, lexical.DIMENSIONS
 
-    async def embed(self, text: str, which: Which = "auto") -> Embedded:
-        """Return the vector of a text; `which` narrows what is configured."""
-        provider = which if which != "auto" else self.which
-        if provider == "lexical":
+    async def embed(self, text: str, which: Which = "configured") -> Embedded:
+        """Return the vector of a text, by the embedder that is configured, or lexically."""
+        if which == "lexical" or self.which == "lexical":
             return await _lexical(text)
-        if provider == "ollama":
-            if self.which == "lexical":
-                raise RefusedError(
-                    "this service is configured to embed lexically only;"
-                    " set DEVFLOW_EMBEDDER to auto or ollama"
-                )
+        if self.which == "ollama":
             try:
                 return await self._asked(text)
             except OllamaError as error:
-                raise UnavailableError(f"{error}; or ask for the lexical embedder") from error
+                raise UnavailableError(
+                    f"{error}; or ask for the embedder `lexical`, or set DEVFLOW_EMBEDDER=auto"
+                ) from error
         if self.reachable:
             try:
                 return await self._asked(text)

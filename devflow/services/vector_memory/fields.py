@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from devflow.services.costs.recording import record_usage
 from devflow.services.settings import Settings
@@ -17,15 +17,30 @@ from devflow.services.store import Connection, Store
 from devflow.services.vector_memory.embedding import Embedded, Embedder, Which, embedding
 from devflow.services.vector_memory.index import Index, Reach
 
-__all__ = ["DIMENSIONS_MAX", "MemoryOf", "Vector", "VectorMemory", "running"]
+__all__ = ["DIMENSIONS_MAX", "MemoryOf", "Most", "Number", "Vector", "VectorMemory", "running"]
 
 DIMENSIONS_MAX = 8_192
 _FLOAT32_MAX = 3.4028234e38
 _Answer = TypeVar("_Answer")
 
+_Value = Annotated[
+    float, Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX, allow_inf_nan=False, strict=True)
+]
 Vector = Annotated[
-    list[Annotated[float, Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX, allow_inf_nan=False)]],
+    list[_Value],
     Field(min_length=1, max_length=DIMENSIONS_MAX, examples=[[0.6, 0.8, 0.0]]),
+]
+"""Finite float32 values: numbers, neither texts nor booleans that look like some."""
+
+
+def _integral(value: Any) -> Any:
+    """Let 3.0 be the integer that JSON says it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Most = Annotated[
+    int, Field(ge=1, le=500, strict=True, description="results at most"), BeforeValidator(_integral)
 ]
 
 
@@ -37,7 +52,7 @@ class VectorMemory:
     embedder: Embedder
     index: Index
 
-    async def asked(self, text: str, which: Which = "auto") -> Embedded:
+    async def asked(self, text: str, which: Which = "configured") -> Embedded:
         """Return the vector of a text that is looked for; record the usage that it took."""
         embedded = await self.embedder.embed(text, which)
         usage = embedded.usage

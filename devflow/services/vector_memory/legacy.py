@@ -13,8 +13,8 @@ from typing import Any
 from devflow.migration.tables import BLOCK_TYPES
 from devflow.services.errors import ConflictError, MissingError
 from devflow.services.store import Connection, Row, one, rows
-from devflow.services.values import json_text, parsed, text, whole
-from devflow.services.vector_memory.blocks import IMPORT_SESSION, NewBlock, add_block
+from devflow.services.values import json_text, text, whole
+from devflow.services.vector_memory.blocks import IMPORT_SESSION, NewBlock, add_block, json_shown
 from devflow.services.vector_memory.embedding import Embedded
 from devflow.services.vector_memory.index import Reach
 from devflow.services.vector_memory.nearest import Asked, nearest
@@ -69,7 +69,7 @@ def _shown(row: Row) -> dict[str, Any]:
         "id": text(row["id"]),
         "content": text(row["content"]),
         "type": text(row["type"]),
-        "metadata": parsed(row["metadata"]),
+        "metadata": json_shown(row["metadata"]),
         "model_id": text(row["model_id"]),
         "dimensions": whole(row["dimensions"]),
         "created_at": text(row["created_at"]),

@@ -22,7 +22,7 @@ from devflow.services.fields import (
 )
 from devflow.services.vector_memory import legacy
 from devflow.services.vector_memory.embedding import Embedded
-from devflow.services.vector_memory.fields import MemoryOf, Vector
+from devflow.services.vector_memory.fields import MemoryOf, Most, Number, Vector
 
 router = APIRouter(tags=["legacy"])
 
@@ -77,9 +77,9 @@ class LegacySearch(LegacyBody):
 
     embedding: Vector | None = None
     query: Text | None = Field(None, examples=["where do sessions live"])
-    limit: int = Field(10, ge=1, le=500)
+    limit: Most = 10
     type: Name | None = Field(None, examples=["decision"])
-    threshold: float | None = Field(None, description="the similarity that is asked at least")
+    threshold: Number | None = Field(None, description="the similarity that is asked at least")
 
 
 class LegacyResult(Shown):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from devflow.services.fields import Body, Identifier, Json, Name, Shown, Text
-from devflow.services.vector_memory.fields import Vector
+from devflow.services.vector_memory.fields import Most, Number, Vector
 
 BlockType = Literal[
     "architectural",
@@ -20,11 +20,11 @@ BlockType = Literal[
     "context_snapshot",
 ]
 EntityType = Literal["person", "technology", "pattern", "antipattern", "rule", "preference"]
-Which = Literal["auto", "lexical", "ollama"]
+Which = Literal["configured", "lexical"]
 
 _WHICH = (
-    "who makes the vector: `auto` is what is configured and reachable, `lexical` the built-in"
-    " hashing of words, `ollama` Ollama or a refusal"
+    "who makes the vector: what the service is configured for, or `lexical`, the built-in hashing"
+    " of words"
 )
 
 
@@ -47,15 +47,15 @@ class NewMemory(Body):
     label: Name | None = Field(None, description="none: how the content begins")
     content: Text = Field(min_length=1, examples=["Sessions are kept in one SQLite database"])
     metadata: dict[str, Json] = Field(default_factory=dict, examples=[{"source": "planning"}])
-    importance_score: float = Field(0.5, ge=0, le=1, examples=[0.7])
-    embedder: Which = Field("auto", description=_WHICH)
+    importance_score: Number = Field(0.5, ge=0, le=1, examples=[0.7])
+    embedder: Which = Field("configured", description=_WHICH)
     vector: GivenVector | None = Field(None, description="none: the embedder makes one")
 
 
 class NewEmbedding(Body):
     """One more vector of something: given, or made by an embedder."""
 
-    embedder: Which = Field("auto", description=_WHICH)
+    embedder: Which = Field("configured", description=_WHICH)
     vector: GivenVector | None = Field(None, description="none: the embedder makes one")
 
 
@@ -136,7 +136,7 @@ class NearText(Body):
     """A text, of which an embedder makes the vector; compared with vectors of the same model."""
 
     text: Text = Field(min_length=1, examples=["where do sessions live"])
-    embedder: Which = Field("auto", description=_WHICH)
+    embedder: Which = Field("configured", description=_WHICH)
 
 
 class NearVector(Body):
@@ -150,7 +150,7 @@ Near = NearText | NearVector
 
 
 class _Search(Body):
-    limit: int = Field(10, ge=1, le=500)
+    limit: Most = 10
     task_id: Identifier | None = Field(None, description="memories of this task only")
     session_id: Name | None = Field(None, description="memories of this session only")
     block_type: BlockType | None = Field(None, description="memories of this type only")
@@ -180,7 +180,7 @@ class EntitySearch(Body):
 
     near: Near = Field(examples=[{"text": "databases"}])
     entity_type: EntityType | None = None
-    limit: int = Field(10, ge=1, le=500)
+    limit: Most = 10
 
 
 class Result(Shown):
@@ -267,7 +267,7 @@ class Models(Shown):
 class EmbedderShown(Shown):
     """Who makes vectors now, and what is known of the provider."""
 
-    configured: Which = Field(examples=["auto"])
+    configured: Literal["auto", "lexical", "ollama"] = Field(examples=["auto"])
     provider: Literal["lexical", "ollama"] = Field(examples=["lexical"])
     model: str = Field(examples=["lexical-hash-768"])
     dimensions: int = Field(examples=[768])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from devflow.services.errors import RefusedError
+from devflow.services.errors import ConflictError
 from devflow.services.store import Connection, one, rows
 from devflow.services.vector_memory.blocks import by_seqs
 from devflow.services.vector_memory.index import Reach
@@ -110,7 +110,7 @@ def check_dimensions(
     )
     if others:
         sizes = " and ".join(str(row["dimensions"]) for row in others)
-        raise RefusedError(
+        raise ConflictError(
             f"the model {model!r} has vectors of {sizes} dimensions here, and this one has"
             f" {dimensions}; give a vector that {model!r} made, or name its own model"
         )
