@@ -70,9 +70,11 @@ def mapping_document() -> dict[str, object]:
             "lines": "SELECT line_no, raw FROM model_registry_log ORDER BY line_no",
             "last_newline": "SELECT value FROM migration_facts"
             " WHERE name = 'registry.last_newline'",
-            "providers": "SELECT name FROM model_providers",
-            "health": "SELECT line_no, provider, healthy FROM model_health_history",
-            "failovers": "SELECT line_no, from_provider, to_provider FROM failover_events",
+            "providers": "SELECT name FROM model_providers WHERE in_log",
+            "health": "SELECT line_no, provider, healthy FROM model_health_history"
+            " WHERE line_no IS NOT NULL",
+            "failovers": "SELECT line_no, from_provider, to_provider FROM failover_events"
+            " WHERE line_no IS NOT NULL",
         },
         "carried": "SELECT source, source_table, unified_table FROM carried_tables",
         "decisions": "SELECT source, type, name, decision, rule, unified_name"

@@ -70,6 +70,7 @@ class _History:
     failovers: list[tuple[str, str, str | None, str | None, int]] = field(default_factory=list)
     errors: dict[str, str | None] = field(default_factory=dict)
     latest: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    streaks: dict[str, tuple[int, int]] = field(default_factory=dict)
     active: str | None = None
 
     def read(self, number: int, entry: dict[str, Any]) -> None:
@@ -103,6 +104,8 @@ class _History:
                 error = None if healthy else self.errors.get(provider)
                 self.checks.append((provider, int(healthy), error, at, number))
                 self.latest[provider] = (int(healthy), at)
+                failures, successes = self.streaks.get(provider, (0, 0))
+                self.streaks[provider] = (0, successes + 1) if healthy else (failures + 1, 0)
         self.errors.clear()
         active = _text(entry.get("active"))
         if active is None:
@@ -124,17 +127,21 @@ def _store(connection: apsw.Connection, history: _History) -> dict[str, int]:
             int(name == history.active),
             first_seen,
             history.latest.get(name, (0, None))[1],
+            *history.streaks.get(name, (0, 0)),
+            position,
         )
-        for name, first_seen in sorted(history.seen.items())
+        for position, (name, first_seen) in enumerate(history.seen.items())
     ]
     connection.executemany(
-        "INSERT INTO model_providers (name, base_url, status, is_active, first_seen, last_checked)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        providers,
+        "INSERT INTO model_providers (name, base_url, status, is_active, first_seen, last_checked,"
+        " consecutive_failures, consecutive_successes, position, in_log)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+        sorted(providers),
     )
+    # What has a day is summed below, and marked so: the registry must not sum it again.
     connection.executemany(
-        "INSERT INTO model_health_history (provider, healthy, error, checked_at, line_no)"
-        " VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO model_health_history (provider, healthy, error, checked_at, line_no,"
+        " rolled_up) VALUES (?1, ?2, ?3, ?4, ?5, ?4 IS NOT NULL)",
         history.checks,
     )
     connection.executemany(

@@ -217,34 +217,70 @@ CREATE TABLE model_registry_log (
     raw BLOB NOT NULL
 );
 
+-- `configured_by`: who gave the URL; NULL: known from the log alone, and never called. `in_log`: the log names it.
+-- The streaks say what the last checks found; `status` follows them with hysteresis. At most one provider is active.
 CREATE TABLE model_providers (
     seq INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     base_url TEXT,
+    health_path TEXT NOT NULL DEFAULT '/',
+    position INTEGER NOT NULL DEFAULT 0,
+    enabled INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+    configured_by TEXT CHECK (configured_by IN ('settings', 'api')),
+    in_log INTEGER NOT NULL DEFAULT 0 CHECK (in_log IN (0, 1)),
     status TEXT NOT NULL DEFAULT 'unknown' CHECK (status IN ('healthy', 'unhealthy', 'unknown')),
+    consecutive_failures INTEGER NOT NULL DEFAULT 0 CHECK (consecutive_failures >= 0),
+    consecutive_successes INTEGER NOT NULL DEFAULT 0 CHECK (consecutive_successes >= 0),
     is_active INTEGER NOT NULL DEFAULT 0 CHECK (is_active IN (0, 1)),
     first_seen TEXT,
     last_checked TEXT
 );
+CREATE UNIQUE INDEX idx_provider_active ON model_providers (is_active) WHERE is_active = 1;
 
+-- `rolled_up`: the row's day counts it already in provider_performance_metrics. Rows with a `line_no` stay.
 CREATE TABLE model_health_history (
     seq INTEGER PRIMARY KEY,
     provider TEXT NOT NULL REFERENCES model_providers (name) ON UPDATE CASCADE ON DELETE CASCADE,
     healthy INTEGER NOT NULL CHECK (healthy IN (0, 1)),
     error TEXT,
     checked_at TEXT,
+    duration_ms REAL CHECK (duration_ms >= 0),
+    rolled_up INTEGER NOT NULL DEFAULT 0 CHECK (rolled_up IN (0, 1)),
     line_no INTEGER REFERENCES model_registry_log (line_no)
 );
+CREATE INDEX idx_health_provider ON model_health_history (provider, checked_at);
+CREATE INDEX idx_health_checked ON model_health_history (checked_at);
 
+-- NULL as a provider: none was left, or none was there before.
 CREATE TABLE failover_events (
     seq INTEGER PRIMARY KEY,
-    from_provider TEXT NOT NULL,
-    to_provider TEXT NOT NULL,
+    from_provider TEXT,
+    to_provider TEXT,
     occurred_at TEXT,
     reason TEXT,
     line_no INTEGER REFERENCES model_registry_log (line_no)
 );
+CREATE INDEX idx_failover_occurred ON failover_events (occurred_at);
 
+-- What clients report of their requests; each row counts once in its day's metrics and has its usage under its id.
+CREATE TABLE provider_requests (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL REFERENCES model_providers (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    agent_type TEXT NOT NULL,
+    model TEXT,
+    success INTEGER NOT NULL CHECK (success IN (0, 1)),
+    error TEXT,
+    duration_ms INTEGER NOT NULL CHECK (duration_ms >= 0),
+    tokens_in INTEGER CHECK (tokens_in >= 0),
+    tokens_out INTEGER CHECK (tokens_out >= 0),
+    cost_usd REAL CHECK (cost_usd >= 0),
+    reported_at TEXT NOT NULL
+);
+CREATE INDEX idx_provider_requests ON provider_requests (provider, seq);
+
+-- Sums by day. The `_histogram` columns are JSON objects, bucket to count (devflow/services/model_registry/latency.py):
+-- they add up, and percentiles are read from them.
 CREATE TABLE provider_performance_metrics (
     seq INTEGER PRIMARY KEY,
     provider TEXT NOT NULL REFERENCES model_providers (name) ON UPDATE CASCADE ON DELETE CASCADE,
@@ -252,6 +288,15 @@ CREATE TABLE provider_performance_metrics (
     checks INTEGER NOT NULL DEFAULT 0,
     healthy_checks INTEGER NOT NULL DEFAULT 0,
     availability REAL CHECK (availability BETWEEN 0.0 AND 1.0),
+    check_ms_sum REAL NOT NULL DEFAULT 0,
+    check_ms_histogram TEXT NOT NULL DEFAULT '{}',
+    requests INTEGER NOT NULL DEFAULT 0,
+    successful_requests INTEGER NOT NULL DEFAULT 0,
+    request_ms_sum REAL NOT NULL DEFAULT 0,
+    request_ms_histogram TEXT NOT NULL DEFAULT '{}',
+    tokens_in INTEGER NOT NULL DEFAULT 0,
+    tokens_out INTEGER NOT NULL DEFAULT 0,
+    cost_usd REAL NOT NULL DEFAULT 0,
     UNIQUE (provider, day)
 );
 
@@ -419,6 +464,47 @@ END;
 -- Knowledge learning --------------------------------------------------------------------------------------------------
 
 -- Routing -------------------------------------------------------------------------------------------------------------
+
+-- Which model providers a platform works with; one that is named nowhere here does not depend on the registry.
+CREATE TABLE platform_providers (
+    seq INTEGER PRIMARY KEY,
+    platform TEXT NOT NULL,
+    provider TEXT NOT NULL REFERENCES model_providers (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    UNIQUE (platform, provider)
+);
+CREATE INDEX idx_platform_provider ON platform_providers (provider);
+
+-- What is believed of a platform at a kind of task: successes and failures, older ones faded, the prior included.
+CREATE TABLE routing_beliefs (
+    seq INTEGER PRIMARY KEY,
+    platform TEXT NOT NULL,
+    capability_domain TEXT NOT NULL,
+    task_type TEXT NOT NULL,
+    successes REAL NOT NULL CHECK (successes >= 0),
+    failures REAL NOT NULL CHECK (failures >= 0),
+    updated_at TEXT,
+    UNIQUE (capability_domain, task_type, platform)
+);
+
+-- Each decision with its explanation (JSON), and its outcome once that is told: `success` NULL is in flight.
+CREATE TABLE routing_decisions (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    task_id TEXT REFERENCES task_contexts (id) ON UPDATE CASCADE ON DELETE SET NULL,
+    capability_domain TEXT NOT NULL,
+    task_type TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    explanation TEXT NOT NULL,
+    decided_at TEXT NOT NULL,
+    success INTEGER CHECK (success IN (0, 1)),
+    duration_seconds REAL CHECK (duration_seconds >= 0),
+    tokens INTEGER CHECK (tokens >= 0),
+    cost_usd REAL CHECK (cost_usd >= 0),
+    user_satisfaction INTEGER CHECK (user_satisfaction BETWEEN 1 AND 5),
+    outcome_at TEXT
+);
+CREATE INDEX idx_decision_task ON routing_decisions (task_id);
+CREATE INDEX idx_decision_in_flight ON routing_decisions (platform, decided_at) WHERE success IS NULL;
 
 -- Versions -----------------------------------------------------------------------------------------------------------
 
@@ -611,8 +697,6 @@ CREATE INDEX idx_entity_learned_from ON knowledge_entities (learned_from_task_id
 CREATE INDEX idx_relationship_source ON entity_relationships (source_entity_id);
 CREATE INDEX idx_relationship_target ON entity_relationships (target_entity_id);
 CREATE INDEX idx_relationship_strength ON entity_relationships (relationship_strength DESC);
-CREATE INDEX idx_health_provider ON model_health_history (provider, checked_at);
-CREATE INDEX idx_failover_occurred ON failover_events (occurred_at);
 -- What the legacy vector API looks for: a memory by its embedding or block, and those whose rows are not its own.
 CREATE INDEX idx_origin_vector_block ON origin_vector_vector_memories (seq);
 CREATE INDEX idx_origin_vector_embedding ON origin_vector_vector_memories (embedding_seq);
@@ -634,7 +718,6 @@ CREATE INDEX idx_origin_legacy_memory_blocks_rule ON origin_legacy_memory_blocks
 CREATE INDEX idx_origin_legacy_task_contexts_times ON origin_legacy_task_contexts (residue) WHERE residue & 32;
 CREATE INDEX idx_origin_legacy_vector_memories ON origin_legacy_vector_memories (seq);
 CREATE INDEX idx_origin_legacy_vector_memories_embedding ON origin_legacy_vector_memories (embedding_seq);
-CREATE INDEX idx_origin_vector_embedding ON origin_vector_vector_memories (embedding_seq);
 CREATE INDEX idx_origin_root_memory_block_embeddings ON origin_root_memory_block_embeddings (seq);
 CREATE INDEX idx_origin_root_synthetic_usage ON origin_root_synthetic_usage (seq);
 CREATE INDEX idx_origin_root_sessions ON origin_root_sessions (seq);

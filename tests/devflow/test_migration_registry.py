@@ -101,6 +101,11 @@ def test_providers_checks_failovers_and_days_are_read_from_the_lines(tree: Legac
     ]
     assert values(
         unified,
+        "SELECT name, position, consecutive_failures, consecutive_successes, in_log, configured_by"
+        " FROM model_providers ORDER BY position",
+    ) == [("ollama", 0, 0, 1, 1, None), ("synthetic", 1, 0, 4, 1, None)]
+    assert values(
+        unified,
         "SELECT line_no, provider, healthy, error FROM model_health_history"
         " WHERE error NOT NULL OR line_no = 8 ORDER BY 1, 2",
     ) == [(3, "synthetic", 0, "refused"), (8, "ollama", 1, None), (8, "synthetic", 1, None)]
@@ -119,6 +124,17 @@ def test_providers_checks_failovers_and_days_are_read_from_the_lines(tree: Legac
         ("ollama", "2025-09-19", 2, 0, 0.0),
         ("ollama", "2025-09-20", 1, 1, 1.0),
     ]
+
+
+def test_only_checks_that_a_day_counts_are_marked_as_counted(tree: LegacyTree) -> None:
+    undated = b'{"message": "Health check completed", "ollama": false}\n'
+    tree.log(check("ollama", ollama=True) + b"\n" + undated + undated)
+    unified = shadow_of(tree)
+    assert values(
+        unified, "SELECT line_no, rolled_up, duration_ms FROM model_health_history ORDER BY 1"
+    ) == [(1, 1, None), (2, 0, None), (3, 0, None)]
+    assert values(unified, "SELECT sum(checks) FROM provider_performance_metrics") == [(1,)]
+    assert values(unified, "SELECT consecutive_failures FROM model_providers") == [(2,)]
 
 
 def test_a_provider_that_only_started_is_of_unknown_health(tree: LegacyTree) -> None:
