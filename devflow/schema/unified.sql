@@ -310,7 +310,6 @@ CREATE TABLE memory_embedding_changes (
 );
 
 CREATE INDEX idx_memory_embeddings_shape ON memory_block_embeddings (dimensions, model);
-CREATE INDEX idx_memory_session_created ON memory_blocks (session_id, created_at);
 
 CREATE TRIGGER memory_embeddings_changed AFTER UPDATE OF seq, model, dimensions, embedding ON memory_block_embeddings
 BEGIN
