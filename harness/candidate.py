@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from harness.candidate_process import LineProcess
+from harness.candidate_services import Service, read_services
 from harness.candidate_speech import PHASES, Driver, Event, Lockstep, Outcome, Session, request
 from harness.errors import BadInputError
 from harness.suggest import unknown_key
@@ -44,7 +45,7 @@ _TIME_ZONE = "GATE-05:45"
 
 _KEYS = (
     "contract", "name", "kind", "command", "script", "mapping", "environment", "serve",
-    "backups", "pythonpath", "state",
+    "backups", "pythonpath", "state", "services",
 )  # fmt: skip
 _DERIVED = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 _FILES_MAX = 10_000
@@ -56,6 +57,7 @@ class Candidate:
     """A migration under test, as its manifest declares it; itself a driver, one process a command.
 
     Paths are absolute. `command` has `python` replaced already. `timeout_s` bounds each command.
+    `services` are those of the unified system, each as a process of its own.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Candidate:
     serves: bool = False
     backups: Mapping[str, str] = field(default_factory=dict)
     state: tuple[str, ...] = ()
+    services: tuple[Service, ...] = ()
     timeout_s: float = 120.0
 
     @classmethod
@@ -180,6 +183,7 @@ def _load(manifest: Path) -> Candidate:
     mapping = said.file("mapping")
     script = said.file("script") if kind == "sql" else None
     command = said.words("command")
+    pythonpath = tuple((manifest.parent / path).resolve() for path in said.words("pythonpath"))
     if kind == "command" and not command:
         raise said.wrong("command", "must be a list of words, the program first")
     return Candidate(
@@ -190,10 +194,16 @@ def _load(manifest: Path) -> Candidate:
         command=tuple(sys.executable if word == "python" else word for word in command),
         script=script,
         environment=said.texts("environment"),
-        pythonpath=tuple((manifest.parent / path).resolve() for path in said.words("pythonpath")),
+        pythonpath=pythonpath,
         serves=bool(said.data.get("serve", False)),
         backups=said.texts("backups", known=_BACKUPS),
         state=tuple(said.words("state")),
+        services=read_services(
+            said.data.get("services"),
+            wrong=said.wrong,
+            directory=manifest.parent,
+            pythonpath=pythonpath,
+        ),
     )
 
 

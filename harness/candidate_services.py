@@ -1,0 +1,120 @@
+"""How services are declared in a manifest: what starts each, and what it takes the place of.
+
+The candidate's manifest and that of the legacy stand-ins have the same key `services`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import BadInputError
+from harness.suggest import unknown_key
+
+__all__ = ["Service", "read_services", "stand_ins"]
+
+_KEYS = ("command", "health", "openapi", "replaces", "environment")
+_PORT = "{port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service as it is declared: a command that serves HTTP on the port it is given.
+
+    `command` has `python` replaced already, and `{port}` stands in it. `health` and `openapi` are
+    paths. `replaces` names the legacy service whose requests it must answer alike, if any.
+    `directory` is where it runs; `environment` is added to the process's own.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    directory: Path
+    health: str = "/health"
+    openapi: str = "/openapi.json"
+    replaces: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    pythonpath: tuple[Path, ...] = ()
+
+    def on(self, port: int) -> list[str]:
+        """Return the command with the port in it."""
+        return [word.replace(_PORT, str(port)) for word in self.command]
+
+
+def read_services(
+    given: Any,
+    *,
+    wrong: Callable[[str, str], BadInputError],
+    directory: Path,
+    pythonpath: tuple[Path, ...] = (),
+) -> tuple[Service, ...]:
+    """Return what a manifest's key `services` declares, in its order.
+
+    `wrong` makes the error from the name of a key and what is the matter with it.
+    """
+    if given is None:
+        return ()
+    if not isinstance(given, dict):
+        raise wrong("services", "must be a mapping of names to commands")
+    return tuple(
+        _service(str(name), said, wrong=wrong, directory=directory, pythonpath=pythonpath)
+        for name, said in given.items()
+    )
+
+
+def _service(
+    name: str,
+    said: Any,
+    *,
+    wrong: Callable[[str, str], BadInputError],
+    directory: Path,
+    pythonpath: tuple[Path, ...],
+) -> Service:
+    place = f"services.{name}"
+    if not isinstance(said, dict):
+        raise wrong(place, "must be a mapping with the key `command`")
+    for key in said:
+        if key not in _KEYS:
+            raise wrong(place, f"has an {unknown_key(key, _KEYS)}")
+    command = said.get("command")
+    if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+        raise wrong(place, "needs a `command`: a list of words, the program first")
+    if not any(_PORT in word for word in command):
+        raise wrong(place, f"has a command without {_PORT}: it must listen where it is told")
+    texts = {key: said[key] for key in ("health", "openapi", "replaces") if key in said}
+    for key, text in texts.items():
+        if not isinstance(text, str) or (key != "replaces" and not text.startswith("/")):
+            raise wrong(f"{place}.{key}", f"is {text!r}; it must be a text, a path where it is one")
+    environment = said.get("environment") or {}
+    if not isinstance(environment, dict):
+        raise wrong(f"{place}.environment", "must be a mapping of names to texts")
+    return Service(
+        name=name,
+        command=tuple(sys.executable if word == "python" else word for word in command),
+        directory=directory,
+        environment={str(key): str(text) for key, text in environment.items()},
+        pythonpath=pythonpath,
+        **texts,
+    )
+
+
+def stand_ins(folder: Path) -> tuple[Service, ...]:
+    """Return the legacy stand-ins that `services.yaml` in `folder` declares.
+
+    They run as modules of the package that `folder` is, with the checkout in PYTHONPATH.
+    """
+    path = folder / "services.yaml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise BadInputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    return read_services(
+        data.get("services") if isinstance(data, dict) else data,
+        wrong=lambda key, text: BadInputError(f"{path}: `{key}` {text}"),
+        directory=folder,
+        pythonpath=(folder.parent.parent,),
+    )
