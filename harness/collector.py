@@ -78,7 +78,9 @@ def _checks(scenario: Scenario) -> list[str]:
     from harness.judge import CHECKER_NAMES, chosen_checkers  # noqa: PLC0415
 
     chosen = chosen_checkers(
-        scenario.checkers, Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
+        scenario.checkers,
+        Candidate.load(scenario.candidate or DEFAULT_MANIFEST),
+        scenario.trial,
     )
     if scenario.expect.verdict != "valid" or scenario.expect.rules:
         return [_EXPECTATION]

@@ -15,18 +15,31 @@ from harness.checkers.evidence import Evidence
 from harness.errors import BadInputError
 from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
+from harness.scenario import Trial
 from harness.suggest import did_you_mean
 
-__all__ = ["CHECKER_NAMES", "FOR_AUDIT", "Judge", "Timed", "checked", "chosen_checkers", "steps_of"]
+__all__ = [
+    "CHECKER_NAMES",
+    "FOR_AUDIT",
+    "OF_SERVICES",
+    "Judge",
+    "Timed",
+    "checked",
+    "chosen_checkers",
+    "steps_of",
+]
 
 CHECKER_NAMES = (
     "candidate", "schema", "rows", "in-use", "integrity", "configuration", "backups", "ledger",
-    "rollback", "idempotence", "convergence",
+    "contract", "api", "durability", "rollback", "idempotence", "convergence",
 )  # fmt: skip
 """Every check by its name, in the order of reports."""
 
 NOT_FOR_SQL = ("configuration", "backups", "idempotence", "convergence")
 """What does not apply to a candidate that is one script."""
+
+OF_SERVICES = ("contract", "api", "durability")
+"""What is made only where a scenario asks for it by its key `services`."""
 
 FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
 """What can be judged from the databases before and after alone."""
@@ -66,17 +79,23 @@ def steps_of(outcome: Outcome) -> Iterator[Timed]:
         began_s = moment_s
 
 
-def chosen_checkers(names: Iterable[str] | None, candidate: Candidate) -> frozenset[str]:
+def chosen_checkers(
+    names: Iterable[str] | None, candidate: Candidate, trial: Trial | None = None
+) -> frozenset[str]:
     """Return the checks to make: `names`, or all, of those that apply to the candidate's kind.
 
-    BadInputError where there is no check of a name. What the candidate says is always judged.
+    BadInputError where there is no check of a name. What the candidate says is always judged;
+    the checks of services are those that `trial` names.
     """
     chosen = list(CHECKER_NAMES) if names is None else list(names)
     for name in chosen:
         if name not in CHECKER_NAMES:
             raise BadInputError(f"there is no checker {name!r}{did_you_mean(name, CHECKER_NAMES)}")
-    apply = [name for name in chosen if candidate.kind != "sql" or name not in NOT_FOR_SQL]
-    return frozenset({"candidate", *apply})
+        if names is not None and name in OF_SERVICES:
+            raise BadInputError(f"the check {name!r} is asked for by the key `services`")
+    left_out = OF_SERVICES if candidate.kind != "sql" else (*OF_SERVICES, *NOT_FOR_SQL)
+    apply = [name for name in chosen if name not in left_out]
+    return frozenset({"candidate", *apply, *(() if trial is None else trial.checks)})
 
 
 @dataclass(slots=True)

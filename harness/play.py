@@ -21,9 +21,10 @@ from harness.judge import Judge, chosen_checkers
 from harness.model import CheckResult, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
-from harness.scenario import Expectation, Scenario
+from harness.scenario import Expectation, Scenario, Trial
 from harness.snapshot import Snapshot
 from harness.stage import fresh, prepare
+from harness.suggest import did_you_mean
 
 __all__ = ["play", "played_aside"]
 
@@ -68,6 +69,7 @@ def play(
             out / "run",
             driver=asked,
             checkers=scenario.checkers,
+            trial=_trial(scenario, tested, thorough=thorough),
             until=scenario.until,
             reapply=thorough,
             tell=tell,
@@ -90,6 +92,18 @@ def play(
         result, name=scenario.name, out=out, seed=scenario.seed, elapsed_s=time.monotonic() - began
     )
     return _expected(result, scenario.expect)
+
+
+def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial:
+    """Return how the services are tried; BadInputError where one that is named is not there."""
+    trial = scenario.trial
+    names = [service.name for service in candidate.services]
+    for name in trial.only:
+        if name not in names:
+            raise BadInputError(
+                f"{scenario.path}: the candidate has no service {name!r}{did_you_mean(name, names)}"
+            )
+    return replace(trial, requests=trial.thorough) if thorough else trial
 
 
 def _rejudging(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from harness.judge import FOR_AUDIT, Judge, Timed, checked, chosen_checkers, ste
 from harness.mapping import Mapping
 from harness.model import CheckResult, Finding, Verdict, worst
 from harness.progress import Tell, nobody
+from harness.scenario import Trial
 from harness.snapshot import Snapshot, differences
 from harness.stage import fresh, lay, take
 
@@ -70,6 +71,7 @@ def rehearse(  # noqa: PLR0913 - each may be left out
     *,
     driver: Driver | None = None,
     checkers: Iterable[str] | None = None,
+    trial: Trial | None = None,
     until: str = "cleanup",
     reapply: bool = True,
     tell: Tell = nobody,
@@ -78,16 +80,18 @@ def rehearse(  # noqa: PLR0913 - each may be left out
     """Migrate a copy of `fixture` and judge all that comes of it, in `out`, which is made anew.
 
     `driver` is a session of the candidate to use; one is made where it is None. Of `checkers`
-    None means all. `reapply`: apply once more after the rollback. The fixture is only read.
+    None means all. `trial` says how the services are tried, if at all. `reapply`: apply once more
+    after the rollback. The fixture is only read.
     """
     began = time.monotonic()
-    judge = Judge(chosen_checkers(checkers, candidate), tell, replay)
+    judge = Judge(chosen_checkers(checkers, candidate, trial), tell, replay)
     mapping = Mapping.load(candidate.mapping)
     fresh(out).mkdir()
     with candidate.session() if driver is None else contextlib.nullcontext(driver) as asked:
         story = _Rehearsal(
             fixture, candidate, asked, out, until=until, judge=judge, mapping=mapping
         )
+        story.evidence = replace(story.evidence, trial=trial or Trial())
         if candidate.kind == "sql":
             story.play_script()
         else:
@@ -123,7 +127,13 @@ class _Rehearsal:
         self.until, self.judge = until, judge
         self.before = Snapshot.of(lay(fixture, out / "before"))
         self.tree = lay(fixture, out / "tree")
-        self.evidence = Evidence(before=self.before, mapping=mapping, backups=candidate.backups)
+        self.evidence = Evidence(
+            before=self.before,
+            mapping=mapping,
+            backups=candidate.backups,
+            services=candidate.services,
+            work=out / "services",
+        )
         self.applied: Snapshot | None = None
         self.applied_digest: str | None = None
         self.refused: str | None = None

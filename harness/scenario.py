@@ -22,6 +22,7 @@ __all__ = [
     "FixtureSource",
     "Kill",
     "Scenario",
+    "Trial",
     "find_scenario",
     "scenario_files",
     "scenarios_folder",
@@ -72,6 +73,25 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How the candidate's services are tried on the migrated databases.
+
+    `checks` are those of `contract`, `api` and `durability` that are made, on the services `only`,
+    or on all where it names none. `requests` bounds those of `api` to each service, and
+    `thorough` does so in the full profile; `writes` by `clients` at a time are what `durability`
+    has acknowledged.
+    """
+
+    checks: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    requests: int = 150
+    thorough: int = 1_500
+    writes: int = 1_000
+    clients: int = 4
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One story to play and judge. `checkers` None means all that apply to the candidate."""
 
@@ -84,6 +104,7 @@ class Scenario:
     rollback_from: tuple[str, ...] = ()
     kills: tuple[Kill, ...] = ()
     checkers: tuple[str, ...] | None = None
+    trial: Trial = Trial()
     expect: Expectation = Expectation()
     seed: int = 1
     slow: bool = False
@@ -95,7 +116,8 @@ class Scenario:
 
     def with_seed(self, seed: int) -> Scenario:
         """Return the same story with everything random drawn from `seed`."""
-        return replace(self, seed=seed, fixture=replace(self.fixture, seed=seed))
+        fixture, trial = replace(self.fixture, seed=seed), replace(self.trial, seed=seed)
+        return replace(self, seed=seed, fixture=fixture, trial=trial)
 
     @property
     def replay(self) -> str:
@@ -195,6 +217,7 @@ class _Reader:
             rollback_from=tuple(data.get("rollback_from", ())),
             kills=(_kill(data["nemesis"]["kill"]),) if "nemesis" in data else (),
             checkers=None if checkers is None else tuple(checkers),
+            trial=_trial(data["services"], seed) if "services" in data else Trial(),
             expect=Expectation(
                 verdict=expect.get("verdict", "valid"), rules=tuple(expect.get("rules", ()))
             ),
@@ -285,6 +308,14 @@ def _kill(data: dict[str, Any]) -> Kill:
         when=tuple(data.get("when", ("before", "after"))),
         from_phase=data.get("from", "cleanup"),
     )
+
+
+def _trial(data: dict[str, Any], seed: int) -> Trial:
+    given = {**(data.get("api") or {}), **(data.get("durability") or {})}
+    checks = [
+        name for name in ("contract", "api", "durability") if data.get(name) not in (None, False)
+    ]
+    return Trial(checks=tuple(checks), only=tuple(data.get("only", ())), seed=seed, **given)
 
 
 def _duplicates(

@@ -35,6 +35,7 @@ CHECKERS: dict[str, Checker] = {
     "configuration": _checker("configuration"),
     "backups": _checker("backups"),
     "ledger": _checker("ledger"),
+    "contract": _checker("contract"),
     "rollback": _checker("rollback"),
 }
 """In the order in which they are run and reported."""

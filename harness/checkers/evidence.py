@@ -8,9 +8,11 @@ from pathlib import Path
 
 import apsw
 
+from harness.candidate_services import Service
 from harness.database import open_read_only
 from harness.errors import InvariantError
 from harness.mapping import Mapping
+from harness.scenario import Trial
 from harness.snapshot import Snapshot
 
 __all__ = ["Evidence"]
@@ -23,7 +25,8 @@ class Evidence:
     `before` are the sources before the first phase. `after` is the unified database, `tree` the
     whole DevFlow root after `apply`, `rolled_back` what stood there after `rollback`; each is
     None where the run has none. `backups` are the manifest's: `before`, `during`, `after` to
-    their folder relative to the DevFlow root.
+    their folder relative to the DevFlow root. `services` are the candidate's, `trial` says how
+    they are tried, and `work` is a folder for the copies that they work on and for their logs.
     """
 
     before: Snapshot
@@ -32,6 +35,9 @@ class Evidence:
     tree: Path | None = None
     rolled_back: Snapshot | None = None
     backups: MappingABC[str, str] = field(default_factory=dict)
+    services: tuple[Service, ...] = ()
+    trial: Trial = field(default_factory=Trial)
+    work: Path | None = None
 
     def open_after(self, *, vectors: bool = False) -> apsw.Connection:
         """Open the unified database read-only, as the only one on its connection.

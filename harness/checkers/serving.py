@@ -1,0 +1,100 @@
+"""Services on copies of a run's databases: what the checks of services start from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import apsw
+
+from harness.candidate_services import Service, stand_ins
+from harness.checkers.evidence import Evidence
+from harness.errors import InvariantError
+from harness.fixture.folder import fixtures_folder
+from harness.model import DATABASES
+from harness.providers import Providers, providers
+from harness.services import Running, running
+
+__all__ = ["Served", "digest_copy", "served_after", "served_before"]
+
+_UNASKED_S = "86400"  # how often a registry checks by itself: not while anything is compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Services that run, by name; the tree that they work on; and the providers they see."""
+
+    services: dict[str, Running]
+    tree: Path
+    providers: Providers
+
+    @property
+    def database(self) -> Path:
+        """The unified database."""
+        return self.tree / DATABASES["root"]
+
+
+@contextmanager
+def served_after(evidence: Evidence, services: Iterable[Service], place: str) -> Iterator[Served]:
+    """Start `services` on a copy of the migrated tree in the folder `place` of the run."""
+    folder = _folder(evidence, place)
+    assert evidence.tree is not None  # noqa: S101 - `_folder` saw to it
+    tree = _copied(evidence.tree, folder / "after", without=evidence.backups.values())
+    with providers() as seen:
+        environment = {
+            **seen.environment,
+            "DEVFLOW_DB_PATH": str(tree / DATABASES["root"]),
+            "DEVFLOW_HEALTH_INTERVAL_S": _UNASKED_S,
+            "DEVFLOW_SEED": "1",
+        }
+        with running(services, environment=environment, logs=folder / "logs") as found:
+            yield Served(services=found, tree=tree, providers=seen)
+
+
+@contextmanager
+def served_before(evidence: Evidence, names: Iterable[str], place: str) -> Iterator[Served]:
+    """Start the legacy stand-ins of `names` on a copy of the tree as it was before."""
+    folder = _folder(evidence, place)
+    tree = _copied(evidence.before.directory, folder / "before")
+    known = {service.name: service for service in stand_ins(fixtures_folder() / "services")}
+    with providers() as seen:
+        chosen = [replace(known[name], directory=tree) for name in names]
+        environment = seen.environment
+        logs = folder / "logs-before"
+        with running(chosen, environment=environment, logs=logs) as found:
+            yield Served(services=found, tree=tree, providers=seen)
+
+
+def _folder(evidence: Evidence, place: str) -> Path:
+    if evidence.work is None or evidence.tree is None:
+        raise InvariantError("a check of services was asked for a run without a migrated tree")
+    return evidence.work / place
+
+
+def _copied(tree: Path, to: Path, *, without: Iterable[str] = ()) -> Path:
+    left = {tree / name for name in without}
+
+    def ignored(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if name.endswith("-shm") or Path(folder, name) in left]
+
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(tree, to, symlinks=True, ignore=ignored)
+    return to
+
+
+def digest_copy(database: Path, to: Path) -> Path:
+    """Copy a database that is being served, as one transaction sees it, and return the copy."""
+    to.unlink(missing_ok=True)
+    source = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+    copy = apsw.Connection(str(to))
+    try:
+        source.set_busy_timeout(5_000)
+        with copy.backup("main", source, "main") as backup:
+            backup.step(-1)
+    finally:
+        copy.close()
+        source.close()
+    return to
