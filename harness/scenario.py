@@ -77,15 +77,18 @@ class Trial:
     """How the candidate's services are tried on the migrated databases.
 
     `checks` are those of `contract`, `api` and `durability` that are made, on the services `only`,
-    or on all where it names none. `requests` bounds those of `api` to each service, and
-    `thorough` does so in the full profile; `writes` by `clients` at a time are what `durability`
-    has acknowledged.
+    or on all where it names none. `api` draws `examples` for each operation and phase, until
+    there were `requests` to the service; `thorough` takes their place in the full profile, and
+    `requests_max` bounds them. `writes` by `clients` at a time are what `durability` has
+    acknowledged.
     """
 
     checks: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
-    requests: int = 150
+    examples: int = 3
+    requests: int = 1
     thorough: int = 1_500
+    requests_max: int = 5_000
     writes: int = 1_000
     clients: int = 4
     seed: int = 1

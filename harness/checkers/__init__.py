@@ -36,6 +36,7 @@ CHECKERS: dict[str, Checker] = {
     "backups": _checker("backups"),
     "ledger": _checker("ledger"),
     "contract": _checker("contract"),
+    "api": _checker("api"),
     "rollback": _checker("rollback"),
 }
 """In the order in which they are run and reported."""

@@ -16,6 +16,8 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 FAULT = os.environ.get("FAULT", "")
 DATABASE = os.environ["DEVFLOW_DB_PATH"]
@@ -53,7 +55,7 @@ CREATED: Any = {
     201: {"description": "made", "links": LINKS},
     409: {"model": Error, "description": "taken"},
 }
-app = FastAPI()
+app = FastAPI(generate_unique_id_function=lambda route: route.name)
 Key = Annotated[str, Path(min_length=1, max_length=50, pattern="^[a-z0-9-]+$")]
 _early: list[tuple[str, str]] = []
 _lock = threading.Lock()
@@ -88,6 +90,16 @@ def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         with database() as connection:
             connection.execute("INSERT INTO notes VALUES (?, 'refused')", (uuid.uuid4().hex,))
     return JSONResponse({"error": str(error.errors()[0]["msg"])}, 400)
+
+
+@app.exception_handler(HTTPException)
+def refused(request: Request, error: HTTPException) -> JSONResponse:
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the routing tells the methods of one route of several
+        there = [r for r in app.routes if r.matches(request.scope)[0] is not Match.NONE]
+        methods = {method for route in there for method in getattr(route, "methods", ())}
+        headers["allow"] = ", ".join(sorted(methods))
+    return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
 
 
 @app.exception_handler(MissingError)
