@@ -37,6 +37,7 @@ CHECKERS: dict[str, Checker] = {
     "ledger": _checker("ledger"),
     "contract": _checker("contract"),
     "api": _checker("api"),
+    "durability": _checker("durability"),
     "rollback": _checker("rollback"),
 }
 """In the order in which they are run and reported."""

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ CREATED: Any = {
 }
 app = FastAPI(generate_unique_id_function=lambda route: route.name)
 Key = Annotated[str, Path(min_length=1, max_length=50, pattern="^[a-z0-9-]+$")]
+COUNTED: dict[str, int] = {}
 _early: list[tuple[str, str]] = []
 _lock = threading.Lock()
 
@@ -115,6 +117,7 @@ def health() -> JSONResponse:
 @app.post("/v2/notes", status_code=201, responses=CREATED, response_model=Note)
 def create_note(new: NewNote) -> Any:
     key = new.id or uuid.uuid4().hex
+    COUNTED["notes"] = COUNTED.get("notes", 0) + 1
     if FAULT == "breaks-on-odd-text" and not new.text.isascii():
         raise ValueError(new.text)
     if FAULT == "acknowledges-early":
@@ -125,6 +128,10 @@ def create_note(new: NewNote) -> Any:
         with database() as connection:
             text = new.text[: len(new.text) // 2] if FAULT == "keeps-half" else new.text
             connection.execute("INSERT INTO notes VALUES (?, ?)", (key, text))
+            if FAULT == "commits-in-between":
+                connection.commit()
+                time.sleep(0.01)
+            connection.execute("INSERT INTO marks VALUES (?)", (key,))
             if FAULT == "has-an-orphan":
                 connection.execute("INSERT INTO marks VALUES (?)", (uuid.uuid4().hex,))
     except sqlite3.IntegrityError:
@@ -152,6 +159,8 @@ def list_notes(limit: Annotated[int, Query(ge=1, le=100)] = 50) -> Any:
         rows = connection.execute("SELECT id, text FROM notes ORDER BY id LIMIT ?", (limit,))
         items = [{"id": key, "text": text} for key, text in rows]
         total = connection.execute("SELECT count(*) FROM notes").fetchone()[0]
+    if FAULT == "forgets-what-it-showed":
+        total = COUNTED.get("notes", 0)
     return {"items": items, "total": total}
 
 
@@ -167,6 +176,7 @@ def read_note(key: Key) -> Any:
 @app.delete("/v2/notes/{key}", status_code=204, responses=MISSING)
 def delete_note(key: Key) -> None:
     with database() as connection:
+        connection.execute("DELETE FROM marks WHERE note = ?", (key,))
         if not connection.execute("DELETE FROM notes WHERE id = ?", (key,)).rowcount:
             raise MissingError
 

@@ -1,0 +1,109 @@
+"""The durability checker: silent where what is acknowledged stays, and loud where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from notes import notes_database, notes_service
+
+from harness.candidate import DEFAULT_MANIFEST, Candidate
+from harness.checkers.durability import check
+from harness.checkers.evidence import Evidence
+from harness.checkers.writes import recipes
+from harness.errors import BadInputError
+from harness.fixture.folder import fixtures_folder
+from harness.mapping import Mapping
+from harness.model import CheckResult, Verdict
+from harness.scenario import Trial
+from harness.snapshot import Snapshot
+
+WRITE = {
+    "post": "/v2/notes",
+    "body": {"id": "{id}", "text": "{words}"},
+    "read": "/v2/notes/{id}",
+    "same": ["id", "text"],
+    "parts": [
+        "SELECT count(*) FROM notes WHERE id = :id AND text = :words",
+        "SELECT count(*) FROM marks WHERE note = :id",
+    ],
+}
+
+
+def recipe(folder: Path, **more: object) -> Path:
+    folder.mkdir(parents=True)
+    document = {"service": "notes", "writes": [WRITE], "stays": ["/v2/notes?limit=100"]} | more
+    (folder / "notes.yaml").write_text(yaml.safe_dump(document))
+    return folder
+
+
+def judged(folder: Path, *, fault: str = "", writes: int = 150) -> CheckResult:
+    tree = folder / "tree"
+    notes_database(tree / "devflow.sqlite")
+    evidence = Evidence(
+        before=Snapshot.of(tree),
+        mapping=Mapping.load(DEFAULT_MANIFEST.parent / "mapping.yaml"),
+        tree=tree,
+        services=(notes_service(fault=fault),),
+        trial=Trial(checks=("durability",), writes=writes),
+        work=folder / "work",
+    )
+    return check(evidence, recipe(folder / "writes"))
+
+
+def test_a_service_that_commits_before_it_answers_is_valid(tmp_path: Path) -> None:
+    result = judged(tmp_path)
+    assert not result.findings
+    assert result.verdict is Verdict.VALID
+    assert result.examined["notes acknowledged writes"] >= 150
+    assert result.examined["kills"] == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("acknowledges-early", "durability/lost"),
+        ("forgets", "durability/not-read"),
+        ("keeps-half", "durability/lost"),
+        ("shouts", "durability/not-read"),
+        ("commits-in-between", "durability/half"),
+        ("forgets-what-it-showed", "durability/forgotten"),
+    ],
+)
+def test_each_way_of_losing_writes_is_found(tmp_path: Path, fault: str, rule: str) -> None:
+    result = judged(tmp_path, fault=fault)
+    assert result.verdict is Verdict.INVALID
+    assert rule in {finding.rule for finding in result.findings}
+
+
+def test_a_service_without_a_recipe_is_unknown_and_not_valid(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    notes_database(tree / "devflow.sqlite")
+    evidence = Evidence(
+        before=Snapshot.of(tree),
+        mapping=Mapping.load(DEFAULT_MANIFEST.parent / "mapping.yaml"),
+        tree=tree,
+        services=(notes_service(),),
+        work=tmp_path / "work",
+    )
+    assert check(evidence).verdict is Verdict.UNKNOWN
+
+
+def test_every_recipe_is_for_a_service_of_the_default_candidate() -> None:
+    names = {service.name for service in Candidate.load().services}
+    assert set(recipes(fixtures_folder() / "writes")) <= names
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        ({"put": "/x"}, "unknown key 'put'"),
+        ({"post": "/x"}, "needs `post`, a path, and `parts`"),
+        (3, "must be a mapping"),
+    ],
+)
+def test_a_wrong_recipe_is_one_sentence(tmp_path: Path, write: object, says: str) -> None:
+    with pytest.raises(BadInputError) as raised:
+        recipes(recipe(tmp_path / "writes", writes=[write]))
+    assert says in str(raised.value)
