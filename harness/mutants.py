@@ -23,7 +23,7 @@ from harness.candidate import DEFAULT_MANIFEST
 from harness.errors import BadInputError
 from harness.fixture.recipe import Recipe
 from harness.generators.plan import working_directory
-from harness.judge import CHECKER_NAMES
+from harness.judge import CHECKER_NAMES, OF_SERVICES
 from harness.model import Severity, Verdict
 from harness.play import play
 from harness.progress import Happening, Tell, nobody
@@ -53,7 +53,7 @@ _KEYS = (
     "name", "breaks", *_EDIT_KEYS, "also", "fixture", "rollback_from", "kill",
 )  # fmt: skip
 _OF_THE_REST = ("rollback", "idempotence", "convergence")
-_OF_THE_APPLIED = tuple(name for name in CHECKER_NAMES if name not in _OF_THE_REST)
+_OF_THE_APPLIED = tuple(n for n in CHECKER_NAMES if n not in (*_OF_THE_REST, *OF_SERVICES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

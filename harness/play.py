@@ -17,7 +17,7 @@ from harness.checkers import CHECKERS
 from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
-from harness.judge import Judge, chosen_checkers
+from harness.judge import OF_SERVICES, Judge, chosen_checkers
 from harness.model import CheckResult, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
@@ -52,16 +52,8 @@ def play(
     tell(Happening(text=f"{scenario.name}: {scenario.description}"))
     fixture = prepare(scenario, out / "fixture")
     interrupted = bool(scenario.kills or scenario.rollback_from)
-    if interrupted and scenario.until != "cleanup":
-        raise BadInputError(
-            f"{scenario.path}: `until` says where the whole run ends, so it does not go with"
-            " `nemesis` and `rollback_from`; leave it out"
-        )
-    if interrupted and tested.kind == "sql":
-        raise BadInputError(
-            f"{scenario.path}: a candidate of kind sql has no phases, so `nemesis` and"
-            " `rollback_from` do not apply to it; leave them out"
-        )
+    if interrupted:
+        _refuse_what_does_not_fit(scenario, tested)
     with tested.session() if driver is None else contextlib.nullcontext(driver) as asked:
         result = rehearse(
             fixture,
@@ -94,6 +86,20 @@ def play(
     return _expected(result, scenario.expect)
 
 
+def _refuse_what_does_not_fit(scenario: Scenario, candidate: Candidate) -> None:
+    """Raise BadInputError where an interrupted story is told of what cannot be interrupted."""
+    if scenario.until != "cleanup":
+        raise BadInputError(
+            f"{scenario.path}: `until` says where the whole run ends, so it does not go with"
+            " `nemesis` and `rollback_from`; leave it out"
+        )
+    if candidate.kind == "sql":
+        raise BadInputError(
+            f"{scenario.path}: a candidate of kind sql has no phases, so `nemesis` and"
+            " `rollback_from` do not apply to it; leave them out"
+        )
+
+
 def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial:
     """Return how the services are tried; BadInputError where one that is named is not there."""
     trial = scenario.trial
@@ -109,6 +115,7 @@ def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial
 def _rejudging(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> tuple[str, ...]:
     """Return the checkers that judge a resumed run again: of the scenario's, or two of them."""
     chosen = chosen_checkers(scenario.checkers, candidate)
+    chosen -= frozenset(OF_SERVICES)
     return tuple(n for n in CHECKERS if n in chosen and (thorough or n in ("backups", "integrity")))
 
 
