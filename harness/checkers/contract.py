@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,14 +54,18 @@ def check(evidence: Evidence) -> CheckResult:
         (known[service.replaces], service)
         for service in evidence.services
         if service.replaces in known
+        and (not evidence.trial.only or service.name in evidence.trial.only)
     ]
     findings: list[Finding] = []
     examined: dict[str, int] = {}
-    if pairs:
+    for contract, service in pairs:
         try:
-            findings, examined = replayed(pairs, evidence)
+            found, compared = replayed(contract, service, evidence)
         except ServiceError as error:
-            findings = [Finding(rule="contract/service", cause=str(error))]
+            findings.append(Finding(rule="contract/service", cause=str(error)))
+            continue
+        findings += found
+        examined |= compared
     return CheckResult.judged(
         "contract",
         findings,
@@ -73,30 +76,25 @@ def check(evidence: Evidence) -> CheckResult:
 
 
 def replayed(
-    pairs: list[tuple[Contract, Service]], evidence: Evidence
+    contract: Contract, service: Service, evidence: Evidence
 ) -> tuple[list[Finding], dict[str, int]]:
-    """Send every request of each contract to both sides; return findings, and what was compared."""
-    findings: list[Finding] = []
-    examined: dict[str, int] = {}
-    with ExitStack() as stack:
-        legacy = [contract.service for contract, _ in pairs]
-        before = stack.enter_context(served_before(evidence, legacy, "contract"))
-        unified = [service for _, service in pairs]
-        after = stack.enter_context(served_after(evidence, unified, "contract"))
-        for contract, service in pairs:
-            with _Replay(contract, service.name, before=before, after=after) as replay:
-                replay.run(evidence.before.directory)
-            examined |= replay.counts()
-            findings += replay.findings[:_FINDINGS_MAX]
-            if (more := len(replay.findings) - _FINDINGS_MAX) > 0:
-                findings.append(
-                    Finding(
-                        rule="contract/more",
-                        severity=Severity.NOTE,
-                        cause=f"{service.name}: {more} more requests are answered in another way",
-                    )
-                )
-    return findings, examined
+    """Send every request of a contract to both sides; return findings, and what was compared."""
+    with (
+        served_before(evidence, [contract.service], "contract") as before,
+        served_after(evidence, [service], "contract") as after,
+        _Replay(contract, service.name, before=before, after=after) as replay,
+    ):
+        replay.run(evidence.before.directory)
+    findings = replay.findings[:_FINDINGS_MAX]
+    if (more := len(replay.findings) - _FINDINGS_MAX) > 0:
+        findings.append(
+            Finding(
+                rule="contract/more",
+                severity=Severity.NOTE,
+                cause=f"{service.name}: {more} more requests are answered in another way",
+            )
+        )
+    return findings, replay.counts()
 
 
 @dataclass(frozen=True, slots=True)
