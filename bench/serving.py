@@ -62,7 +62,7 @@ def operations(number: int, *, seed: int) -> tuple[Operation, ...]:
 
     def store(n: int) -> Request:
         vector = asked[n % len(asked)]
-        body = {"id": f"new-{n}", "content": sentence(n), "type": "note", "metadata": {"n": n}}
+        body = {"id": f"stored-{n}", "content": sentence(n), "type": "note", "metadata": {"n": n}}
         body |= {"embedding": vector, "model_id": MODEL}
         return Request("POST", "/store", json.dumps(body).encode(), 201)
 
