@@ -1,8 +1,8 @@
 """The property campaign: the mission must hold for any legacy databases that can be thought up.
 
 The property: apply → invertible, in use, sound; apply again → the same digest; rollback → as
-before. Hypothesis invents the databases, and shrinks one that breaks it to a scenario file. The
-same claim is made of built fixtures with random hazards, where a finding is a false alarm.
+before. Hypothesis invents the databases; one that breaks it is shrunk and becomes a scenario file.
+The same claim is made of built fixtures with random hazards, where a finding is a false alarm.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import apsw
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
 
 from harness.candidate import DEFAULT_MANIFEST, Candidate, Driver
+from harness.checkers import CHECKERS
 from harness.fixture.build import build
 from harness.fixture.hazards import HAZARDS
 from harness.fixture.recipe import Recipe
 from harness.generators.observed import observed
 from harness.generators.plan import TreePlan, materialise, working_directory
 from harness.generators.reproducer import scenario_document, write_scenario
+from harness.generators.shrinking import shrink
 from harness.generators.trees import trees
 from harness.model import Finding, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
@@ -50,22 +52,25 @@ _EVERYTHING_EACH = 10
 """Of how many examples one is judged by every check, configuration and backups too, and applied
 once more after the rollback; the property itself is checked on each."""
 
+_SHRINK_S_MAX = 120.0
+"""When to give up shrinking a failure in which every try hangs; else tries alone are counted."""
+
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How much a campaign does: examples, the time for them, and the time to shrink a failure."""
+    """How much a campaign does: examples, the time for them, and the tries to shrink a failure."""
 
     examples: int
     limit_s: float
-    shrink_s: float
+    shrink_tries: int
 
 
 PROFILES: Mapping[str, Profile] = {
-    "quick": Profile(examples=100, limit_s=35.0, shrink_s=20.0),
-    "full": Profile(examples=1_000, limit_s=1_800.0, shrink_s=90.0),
+    "quick": Profile(examples=100, limit_s=35.0, shrink_tries=100),
+    "full": Profile(examples=1_000, limit_s=1_800.0, shrink_tries=600),
 }
 """The campaign's sizes. `limit_s` keeps a slow machine from waiting without end."""
 
@@ -120,11 +125,11 @@ class CampaignResult:
 
 
 class _BrokenError(Exception):
-    """The property does not hold for one plan."""
+    """The property does not hold for one plan; `checker` found it."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, plan: TreePlan, checker: str, finding: Finding) -> None:
         super().__init__(f"{finding.rule}: {finding.cause}")
-        self.finding = finding
+        self.plan, self.checker, self.finding = plan, checker, finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +141,7 @@ class _Share:
     seed: int
     out: Path
     limit_s: float
-    shrink_s: float
+    shrink_tries: int
 
 
 @dataclass(slots=True)
@@ -157,13 +162,13 @@ def run(  # noqa: PLR0913 - a campaign in full, all keyword-only
     manifest: Path = DEFAULT_MANIFEST,
     processes: int = 2,
     limit_s: float | None = None,
-    shrink_s: float | None = None,
+    shrink_tries: int | None = None,
     tell: Tell = nobody,
 ) -> CampaignResult:
     """Put the candidate through `examples` generated trees, in `processes` with a seed each.
 
-    Failures are left as scenario files in `out`. `limit_s` ends the campaign early, `shrink_s`
-    the shrinking of a failure; both are the profile's where they are None.
+    Failures are left as scenario files in `out`. `limit_s` ends the campaign early,
+    `shrink_tries` the shrinking of a failure; both are the profile's where they are None.
     """
     chosen = PROFILES[profile]
     wanted = examples if examples is not None else chosen.examples
@@ -176,7 +181,7 @@ def run(  # noqa: PLR0913 - a campaign in full, all keyword-only
             seed=own,
             out=out.resolve(),
             limit_s=limit_s if limit_s is not None else chosen.limit_s,
-            shrink_s=shrink_s if shrink_s is not None else chosen.shrink_s,
+            shrink_tries=shrink_tries if shrink_tries is not None else chosen.shrink_tries,
         )
         for n, own in enumerate(seeds)
     ]
@@ -230,79 +235,86 @@ class _Search:
         self.driver = driver
         self.directory = directory
         self.began = time.monotonic()
-        self.everything = False
-        self.failed_at: float | None = None
-        self.broken: dict[str, _BrokenError] = {}
-        self.smallest: TreePlan | None = None
+        self.broken: _BrokenError | None = None
         self.done = _Tally()
 
     def tally(self) -> _Tally:
-        """Search, and return what was done."""
+        """Search, shrink what was found, and return what was done."""
         search = seeded(self.share.seed)(
             settings(
                 max_examples=self.share.examples,
                 database=None,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
-                phases=(Phase.explicit, Phase.generate, Phase.shrink),
+                phases=(Phase.explicit, Phase.generate),
                 report_multiple_bugs=False,
             )(given(trees())(self.example))
         )
-        with contextlib.suppress(_BrokenError, Flaky):
+        with contextlib.suppress(_BrokenError):
             search()
-        if self.smallest is not None:
-            self.done.failure = self._reproducer(self.smallest)
+        if self.broken is not None:
+            self.done.failure = self._reproducer(self._shrunk(self.broken))
         return self.done
 
     def example(self, plan: TreePlan) -> None:
-        """Check the property on one plan; once one broke it, look for smaller ones that do."""
-        now = time.monotonic()
-        if self.failed_at is None:
-            if now - self.began > self.share.limit_s:
-                return
-            self.everything = self.done.examples % _EVERYTHING_EACH == 0
-            self.done.examples += 1
-            self.done.hazards.update(observed(plan))
-        elif now - self.failed_at > self.share.shrink_s:
-            # Out of time: only what is known to fail goes on failing, so that shrinking ends.
-            if repr(plan) in self.broken:
-                raise self._again(plan)
+        """Check the property on one plan, up to the first that breaks it."""
+        if self.broken is not None:
+            # Hypothesis plays what failed once more before it lets go of it.
+            if repr(plan) == repr(self.broken.plan):
+                raise self.broken
             return
-        finding = self._finding(plan)
-        if finding is None:
+        if time.monotonic() - self.began > self.share.limit_s:
             return
-        self.failed_at = self.failed_at or now
-        self.broken.setdefault(repr(plan), _BrokenError(finding))
-        raise self._again(plan)
+        everything = self.done.examples % _EVERYTHING_EACH == 0
+        self.done.examples += 1
+        self.done.hazards.update(observed(plan))
+        found = _errors(self._play(plan, None if everything else _CHECKERS, reapply=everything))
+        if found:
+            self.broken = _BrokenError(plan, *found[0])
+            raise self.broken
 
-    def _again(self, plan: TreePlan) -> _BrokenError:
-        self.smallest = plan
-        return _BrokenError(self.broken[repr(plan)].finding)
+    def _shrunk(self, first: _BrokenError) -> _BrokenError:
+        """Return the smallest plan that breaks the same rule, asking only who found it."""
+        alone = first.checker in CHECKERS
+        smallest, began = first, time.monotonic()
 
-    def _finding(self, plan: TreePlan) -> Finding | None:
-        """Return the first error finding; after a failure only one of the same rule counts."""
+        def breaks(plan: TreePlan) -> bool:
+            nonlocal smallest
+            if time.monotonic() - began > _SHRINK_S_MAX:
+                return False
+            try:
+                result = self._play(plan, (first.checker,) if alone else None, reapply=not alone)
+            except apsw.SQLError:  # rows without the table that they go into: no plan
+                return False
+            for checker, finding in _errors(result):
+                if finding.rule == first.finding.rule:
+                    smallest = _BrokenError(plan, checker, finding)
+                    return True
+            return False
+
+        shrink(first.plan, breaks, tries_max=self.share.shrink_tries)
+        return smallest
+
+    def _play(
+        self, plan: TreePlan, checkers: tuple[str, ...] | None, *, reapply: bool
+    ) -> RunResult:
         shutil.rmtree(self.directory / "fixture", ignore_errors=True)
         materialise(plan, self.directory / "fixture")
-        result = rehearse(
+        return rehearse(
             self.directory / "fixture",
             self.candidate,
             self.directory / "run",
             driver=self.driver,
-            checkers=None if self.everything else _CHECKERS,
-            reapply=self.everything,
+            checkers=checkers,
+            reapply=reapply,
         )
-        errors = _errors(result)
-        if self.broken:
-            rule = next(iter(self.broken.values())).finding.rule
-            errors = [finding for finding in errors if finding.rule == rule]
-        return errors[0] if errors else None
 
-    def _reproducer(self, plan: TreePlan) -> Failure:
-        finding = self.broken[repr(plan)].finding
+    def _reproducer(self, broken: _BrokenError) -> Failure:
+        finding = broken.finding
         name = f"property-{self.share.seed}-{finding.rule.replace('/', '-')}"
         default = self.share.manifest == DEFAULT_MANIFEST.resolve()
         document = scenario_document(
-            plan,
+            broken.plan,
             name=name,
             description=f"Found by the property campaign, seed {self.share.seed}: {finding.rule}.",
             candidate=None if default else self.share.manifest,
@@ -311,10 +323,16 @@ class _Search:
         return Failure(rule=finding.rule, cause=finding.cause, scenario=path, seed=self.share.seed)
 
 
-def _errors(result: RunResult) -> list[Finding]:
-    found = [finding for finding in result.findings if finding.severity is Severity.ERROR]
+def _errors(result: RunResult) -> list[tuple[str, Finding]]:
+    """Return each error and the checker that found it."""
+    found = [
+        (check.checker, finding)
+        for check in result.results
+        for finding in check.findings
+        if finding.severity is Severity.ERROR
+    ]
     if not found and result.verdict is Verdict.INVALID:
-        return [Finding(rule="run/invalid", cause="the run is invalid without a finding")]
+        return [("run", Finding(rule="run/invalid", cause="the run is invalid without a finding"))]
     return found
 
 
@@ -339,7 +357,7 @@ def false_alarms(
             seed=seed * 1_000_003 + first,
             out=out.resolve(),
             limit_s=limit_s,
-            shrink_s=0.0,
+            shrink_tries=0,
         )
         for first in range(min(processes, fixtures))
     ]
@@ -366,9 +384,9 @@ def _cry_wolf(share: _Share) -> tuple[int, list[str]]:
             build(recipe, fixture)
             result = rehearse(fixture, candidate, directory / "run", driver=driver, reapply=False)
             count += 1
-            if _errors(result):
+            if found := _errors(result):
                 path = share.out / f"alarm-{recipe.seed}.yaml"
-                alarms.append(_alarm(recipe, _errors(result)[0], path, share))
+                alarms.append(_alarm(recipe, found[0][1], path, share))
     return count, alarms
 
 

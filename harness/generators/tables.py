@@ -1,7 +1,7 @@
 """Strategies for rows of the planned tables: plain by default, with a few awkward values each.
 
 A row starts from a plain value in each column and then has some columns changed. So few choices
-make a row, and shrinking takes the changes back one by one.
+make a row, and a failure is shrunk by taking the changes back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.fixture.tree import schema_template
 from harness.generators import values
 from harness.generators.plan import Row, Value
 
-__all__ = ["PLANNED", "REFERENCES", "columns", "planned_row"]
+__all__ = ["PLANNED", "REFERENCES", "columns", "plain_values", "planned_row"]
 
 PLANNED: Mapping[str, tuple[str, ...]] = {
     "legacy": (
@@ -215,6 +215,11 @@ def _fields(source: str, table: str) -> tuple[_Field, ...]:
     return tuple(_field(source, table, column) for column in columns(source, table))
 
 
+def plain_values(source: str, table: str) -> Mapping[str, Value]:
+    """Return the value that each column of a planned table has where nothing odd is drawn."""
+    return {field.name: field.plain for field in _fields(source, table)}
+
+
 _VECTORS = {
     ("legacy", "memory_block_embeddings"): ("embedding_vector", "dimensions"),
     ("vector", "vector_memories"): ("embedding_vector", "dimensions"),
@@ -234,7 +239,7 @@ def _keys(fields: tuple[_Field, ...]) -> list[_Field]:
 def planned_row(draw: st.DrawFn, source: str, table: str) -> Row:
     """A row of a planned table, every column given, so that no default tells the time."""
     fields = _fields(source, table)
-    made: dict[str, Value] = {field.name: field.plain for field in fields}
+    made: dict[str, Value] = dict(plain_values(source, table))
     for field in _keys(fields):
         made[field.name] = draw(field.awkward)
     for field in fields:

@@ -1,6 +1,6 @@
 """Strategies for single values: every storage class and the values that migrations get wrong.
 
-Each strategy's first choice is its plainest, because shrinking goes there.
+Each strategy's first choice is its plainest, because Hypothesis's shrinking goes there.
 """
 
 from __future__ import annotations
