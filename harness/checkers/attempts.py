@@ -14,6 +14,7 @@ from typing import Any, Final
 import apsw
 
 from harness.checkers.evidence import Evidence
+from harness.database import quote
 from harness.mapping import TableMapping
 from harness.model import Finding
 
@@ -114,6 +115,5 @@ def _unmended(
 def _is_text(before: apsw.Connection, column: str, row: int) -> bool:
     if column == "id":  # the root's row keeps the id that it goes by
         return False
-    quoted = '"' + column.replace('"', '""') + '"'
-    sql = f"SELECT typeof({quoted}) = 'text' FROM memory_blocks WHERE rowid = ?"
+    sql = f"SELECT typeof({quote(column)}) = 'text' FROM memory_blocks WHERE rowid = ?"
     return bool(before.execute(sql, (row,)).get)

@@ -11,11 +11,11 @@ from harness.checkers.ddl import virtual_shape, words
 from harness.checkers.ddl_diff import Kind, catalog_of
 from harness.checkers.evidence import Evidence
 from harness.checkers.leading import judge_leading
-from harness.checkers.references import is_database, judge_references
+from harness.checkers.references import is_database, judge_references, unified_fault
 from harness.checkers.throwaway import throwaway
 from harness.checkers.working import text_index_problem
 from harness.database import open_scratch
-from harness.model import DATABASES, CheckResult, Finding, Severity
+from harness.model import DATABASES, CheckResult, Finding
 
 __all__ = ["check"]
 
@@ -42,19 +42,6 @@ class _Work:
     examined: dict[str, int] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
-    def fault(
-        self, rule: str, cause: str, *, severity: Severity = Severity.ERROR, **more: str | None
-    ) -> None:
-        self.findings.append(
-            Finding(
-                rule=f"integrity/{rule}",
-                cause=cause,
-                severity=severity,
-                database="unified",
-                **more,
-            )
-        )
-
 
 def check(evidence: Evidence) -> CheckResult:
     """Judge the unified database by itself and against the sources' old faults."""
@@ -68,7 +55,9 @@ def check(evidence: Evidence) -> CheckResult:
                 _sequences(work)
                 _text_indexes(work)
         except apsw.Error as error:
-            work.fault("unreadable", f"the unified database cannot be read: {error}")
+            work.findings.append(
+                unified_fault("unreadable", f"the unified database cannot be read: {error}")
+            )
     return CheckResult.judged(
         "integrity",
         work.findings,
@@ -91,7 +80,7 @@ def _integrity(work: _Work) -> None:
     if answers != ["ok"]:
         for answer in answers[:_NAMED_MAX]:
             cause = f"SQLite's integrity check says: {answer}"
-            work.fault("check-failed", cause, actual=answer)
+            work.findings.append(unified_fault("check-failed", cause, actual=answer))
 
 
 def _references(work: _Work) -> None:
@@ -113,7 +102,9 @@ def _sequences(work: _Work) -> None:
             for source, table, home in work.unified.execute(work.evidence.mapping.sequences):
                 homes[str(source), str(table).lower()] = str(home)
         except (apsw.Error, ValueError) as error:
-            work.fault("query-failed", f"the mapping's `sequences` query fails: {error}")
+            work.findings.append(
+                unified_fault("query-failed", f"the mapping's `sequences` query fails: {error}")
+            )
     now = _sequence_numbers(work.unified)
     count = 0
     for source in DATABASES:
@@ -180,10 +171,12 @@ def _text_indexes(work: _Work) -> None:
         count += 1
         problem = text_index_problem(work.unified, item.name)
         if problem is not None:
-            work.fault(
-                "text-index-out-of-step",
-                f"the full-text index {item.name} does not match its content: {problem}",
-                table=item.name,
-                actual=problem,
+            work.findings.append(
+                unified_fault(
+                    "text-index-out-of-step",
+                    f"the full-text index {item.name} does not match its content: {problem}",
+                    table=item.name,
+                    actual=problem,
+                )
             )
     work.examined["full-text indexes"] = count

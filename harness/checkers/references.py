@@ -13,7 +13,7 @@ from harness.database import Table, quote, typed_select
 from harness.errors import HarnessError
 from harness.model import DATABASES, Finding, Severity
 
-__all__ = ["JudgedReferences", "is_database", "judge_references"]
+__all__ = ["JudgedReferences", "is_database", "judge_references", "unified_fault"]
 
 _NAMED_MAX: Final = 20
 
@@ -31,15 +31,16 @@ class JudgedReferences:
         self, rule: str, cause: str, *, severity: Severity = Severity.ERROR, **more: str | None
     ) -> None:
         """Add a finding about the unified database."""
-        self.findings.append(
-            Finding(
-                rule=f"integrity/{rule}",
-                cause=cause,
-                severity=severity,
-                database="unified",
-                **more,
-            )
-        )
+        self.findings.append(unified_fault(rule, cause, severity=severity, **more))
+
+
+def unified_fault(
+    rule: str, cause: str, *, severity: Severity = Severity.ERROR, **more: str | None
+) -> Finding:
+    """Return a finding of the integrity checker about the unified database."""
+    return Finding(
+        rule=f"integrity/{rule}", cause=cause, severity=severity, database="unified", **more
+    )
 
 
 @dataclass(frozen=True, slots=True)
