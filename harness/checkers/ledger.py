@@ -17,6 +17,7 @@ import apsw
 
 from harness.checkers.accounting import LOG_TABLE, Accounts, LedgerEntry, Problems, key_expression
 from harness.checkers.attempts import judge_attempts
+from harness.checkers.doubled import judge_doubled
 from harness.checkers.evidence import Evidence
 from harness.checkers.values import render
 from harness.database import quote, row_tables
@@ -29,7 +30,7 @@ VERIFIES = (
     "Every source row, carried rows and log lines included, is accounted for exactly once by a"
     " named rule; every unified row that one became is there; every row of a target table is"
     " either what a source row became or declared as added; what an earlier attempt brought in"
-    " was known again, and mended."
+    " was known again, and mended; what two sources hold alike came over once."
 )
 DOES_NOT_VERIFY = "That the values are right (rows) and that they are in use (in-use)."
 
@@ -59,8 +60,9 @@ def check(evidence: Evidence) -> CheckResult:
                 rules[entry.source, entry.table][entry.rule] += 1
             with closing(evidence.open_after()) as unified:
                 examined["unified rows"] = _check_unified(evidence, unified, problems)
-                found, examined["earlier attempts"] = judge_attempts(evidence, unified)
-                for finding in found:
+                attempts, examined["earlier attempts"] = judge_attempts(evidence, unified)
+                doubled, examined["things in two sources"] = judge_doubled(evidence, unified)
+                for finding in (*attempts, *doubled):
                     problems.add(finding)
             examined["log lines"] = accounts.rows.pop(("registry", LOG_TABLE), 0)
             examined["source rows"] = accounts.rows.total()
