@@ -105,11 +105,16 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A query that yields the key of every row of a source table, as a service would reach it."""
+    """A query that yields the key of every row of a source table, as a service would reach it.
+
+    With `column`, of every row at least that has one of the texts `values` in it.
+    """
 
     source: str
     table: str
     query: str
+    column: str | None = None
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,11 +276,20 @@ class _Reader:
                 Nearest(**{"model": None, **self.use(item, where, ("vector", "query"), ("model",))})
                 for item, where in self.items(block, "nearest")
             ),
-            listed=tuple(
-                Listed(**self.use(item, where, ("query",)))
-                for item, where in self.items(block, "listed")
-            ),
+            listed=tuple(self.listed(item, where) for item, where in self.items(block, "listed")),
         )
+
+    def listed(self, item: object, where: str) -> Listed:
+        given = dict(item) if isinstance(item, dict) else item
+        values = given.pop("values", None) if isinstance(given, dict) else None
+        use = self.use(given, where, ("query",), ("column",))
+        if (values is None) != ("column" not in use):
+            raise self.fail(where, "`column` and `values` go together")
+        if values is not None and not (
+            isinstance(values, list) and values and all(isinstance(v, str) for v in values)
+        ):
+            raise self.fail(f"{where}.values", "must be a list of texts")
+        return Listed(**use, values=tuple(values or ()))
 
     def items(self, block: dict[str, Any], name: str) -> Iterable[tuple[object, str]]:
         value = block.get(name) or []

@@ -57,6 +57,17 @@ def _listed(table: TableMap) -> dict[str, str]:
     return {"source": table.name, "query": f"SELECT o.source_rowid FROM {table.joined}"}
 
 
+def _active(source: str, *statuses: str) -> dict[str, object]:
+    """Return how the tasks of these statuses are listed: as those that are to be worked on."""
+    return {
+        "source": f"{source}.task_contexts",
+        "column": "status",
+        "values": list(statuses),
+        "query": "SELECT o.source_rowid FROM active_tasks AS a JOIN task_contexts AS u"
+        f" ON u.id = a.id JOIN origin_{source}_task_contexts AS o ON o.seq = u.seq",
+    }
+
+
 def mapping_document() -> dict[str, object]:
     """Return the mapping that the candidate contract asks for."""
     vectors = {"vector": "embedding_vector", "model": "model_id"}
@@ -98,7 +109,11 @@ def mapping_document() -> dict[str, object]:
                 _nearest("legacy", "vector_memories", **vectors),
                 _nearest("root", "memory_block_embeddings", vector="embedding", model="model"),
             ],
-            "listed": [_listed(table) for table in PLANNED],
+            "listed": [
+                *(_listed(table) for table in PLANNED),
+                _active("root", "planning", "active"),
+                _active("legacy", "pending", "planning", "in_progress", "running", "active"),
+            ],
         },
     }
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 
 from harness.checkers.evidence import Evidence
+from harness.checkers.listing import merged_rows, rows_to_show
 from harness.checkers.references import is_database
 from harness.checkers.wording import queries_of
 from harness.database import Table, open_read_only, open_scratch, quote, typed_expression
@@ -151,7 +152,7 @@ def _examine(work: _Work) -> None:
         needed = {nearest.vector, *([nearest.model] if nearest.model else [])}
         _with_source(work, nearest, needed, _nearest)
     for listed in uses.listed:
-        _with_source(work, listed, set(), _listed)
+        _with_source(work, listed, {listed.column} if listed.column else set(), _listed)
     _undeclared(work)
 
 
@@ -224,7 +225,10 @@ def _with_source(
         details = {}
     differences.close()
     kind = type(use).__name__.lower()
-    work.details.setdefault(kind, {})[f"{use.source}.{use.table}"] = details
+    name = f"{use.source}.{use.table}"
+    if isinstance(use, Listed) and use.column:
+        name += f" by {use.column}"
+    work.details.setdefault(kind, {})[name] = details
 
 
 def _answers(
@@ -398,13 +402,19 @@ def _listed(
 ) -> dict[str, Any]:
     """Compare the rows that a service would list with those of the source."""
     after = _answers(work, use, wrong)
-    before = {row[0] for row in connection.execute(f"SELECT rowid FROM main.{quote(table.name)}")}
+    there = {row[0] for row in connection.execute(f"SELECT rowid FROM main.{quote(table.name)}")}
+    wanted = rows_to_show(connection, table, use)
     if after is not None:
         work.listings += 1
         found = set(after)
-        for key in sorted(before - found):
-            wrong.add("not-listed", "the unified database no longer lists this row", key=str(key))
-        for key in sorted(found - before, key=str):
+        missing = wanted - found
+        if missing and use.column is not None:
+            missing -= merged_rows(work.evidence, work.unified, use)
+        for key in sorted(missing, key=str):
+            cause = "the unified database no longer lists this row"
+            cause += f" by its {use.column}" if use.column else ""
+            wrong.add("not-listed", cause, key=str(key), column=use.column)
+        for key in sorted(found - there, key=str):
             cause = "the unified database lists a row that the source has not"
             wrong.add("listed-wrongly", cause, key=str(key))
-    return {"rows": len(before)}
+    return {"rows": len(wanted)}

@@ -15,7 +15,8 @@ CLAIM = '{"source": "migration", "original_id": "b1"}'
 ROOT = "CREATE TABLE memory_blocks (id TEXT PRIMARY KEY, content TEXT, metadata TEXT);"
 LEGACY = """
 CREATE TABLE memory_blocks (id TEXT PRIMARY KEY, content TEXT, type TEXT, embedding BLOB);
-INSERT INTO memory_blocks VALUES ('b1', 'one', 'deployment', x'00'), ('b2', 'two', 'note', NULL);
+INSERT INTO memory_blocks VALUES ('b1', 'one', 'deployment', x'00'), ('b2', 'two', 'note', NULL),
+    ('7', 'one', 'note', NULL);
 """
 UNIFIED = """
 CREATE TABLE memory (seq INTEGER PRIMARY KEY, id TEXT);
@@ -80,7 +81,7 @@ def test_a_block_that_came_once_more_is_told_with_both_rows(tmp_path: Path) -> N
         "'[\"migration\"]'",
         '\'{"source": "import", "original_id": "b1"}\'',
         '\'{"source": "migration"}\'',
-        '\'{"source": "migration", "original_id": 1}\'',
+        '\'{"source": "migration", "original_id": 7}\'',
         '\'{"source": "migration", "original_id": "gone"}\'',
         f"CAST('{CLAIM}' AS BLOB)",
     ],

@@ -75,6 +75,12 @@ def test_every_key_of_the_format_is_read(tmp_path: Path) -> None:
     assert mapping.in_use.listed == (Listed(**shared, query="SELECT 4"),)
 
 
+def test_a_listing_may_be_of_certain_values_alone(tmp_path: Path) -> None:
+    text = WHOLE.replace("query: SELECT 4", "query: SELECT 4, column: status, values: [open, new]")
+    (listed,) = Mapping.load(written(tmp_path, text)).in_use.listed
+    assert (listed.column, listed.values) == ("status", ("open", "new"))
+
+
 def test_a_short_mapping_has_defaults(tmp_path: Path) -> None:
     mapping = Mapping.load(written(tmp_path, "contract: 1\ntables: {}\n"))
     assert (mapping.unified, mapping.schema_path, mapping.registry) == (
@@ -116,6 +122,16 @@ def test_columns_are_found_as_sqlite_finds_them(tmp_path: Path) -> None:
         ),
         ("  listed:\n    - {", "  listed:\n    {", "in_use.listed: must be a list"),
         ("query: SELECT 4", "quer: SELECT 4", "in_use.listed[0]: unknown key 'quer'"),
+        (
+            "query: SELECT 4",
+            "query: SELECT 4, column: status",
+            "in_use.listed[0]: `column` and `values` go together",
+        ),
+        (
+            "query: SELECT 4",
+            "query: SELECT 4, column: status, values: [7]",
+            "in_use.listed[0].values: must be a list of texts",
+        ),
         ("  lines: SELECT line_no, raw FROM log\n", "", "registry: key 'lines' is missing"),
         ("added: SELECT 1", "added: SELECT 1\nadded: SELECT 2", "key 'added' stands twice"),
         ("added: SELECT 1", "added: [", "line 27: "),
