@@ -1,8 +1,9 @@
 """Copies one planned legacy table into the unified shape, a chunk of rows a transaction.
 
-Most chunks are copied straight: a row's unified key is its rowid plus an offset, and UNIQUE and
-NOT NULL do the checking. A chunk that they refuse, and every chunk of a table of which some rows
-may have come already by another source, goes through `devflow.migration.placing`.
+Most chunks are copied straight: a row's unified key is its rowid plus an offset, an identifier
+that is NULL is made up, and UNIQUE and NOT NULL do the checking. A chunk that they refuse, and
+every chunk of a table of which some rows may have come already by another source, goes through
+`devflow.migration.placing`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def copy_chunk(
     if last is None:
         return None, {}
     if start.straight and _copy_straight(connection, table, after, int(last), start, import_task):
-        return int(last), {"kept": int(str(rows))}
+        return int(last), _straight_counts(connection, table, after, int(last), int(str(rows)))
     # What cannot have come already need not be looked for.
     placing = Placing(connection, table, {} if start.straight else start.bases)
     placing.place(after, int(last))
@@ -129,7 +130,7 @@ def _copy_straight(
     """Copy the chunk without placing it; return False, with nothing done, if a row is refused."""
     present = columns(connection, f"src_{table.source}", table.table)
     source = f"src_{table.source}.{quote(table.table)} AS s"
-    condition = "s.rowid <= :last" + ("" if after is None else " AND s.rowid > :after")
+    condition = _within(after)
     keys = tuple(_straight_key(target, start) for target in table.targets)
     connection.execute("SAVEPOINT straight")
     try:
@@ -139,7 +140,8 @@ def _copy_straight(
             if target.identifier is not None:
                 names.append(target.identifier)
                 made_up = f"'{table.source}:{target.table}:' || s.rowid"
-                values.append(made_up if target.identity is None else f"{{{target.identity}}}")
+                identity = f"{{{target.identity}}}" if target.identity else "NULL"
+                values.append(f"COALESCE({identity}, {made_up})")
             listed = ", ".join(
                 bound(value, present).replace("p.seq", f"({keys[0]})") for value in values
             )
@@ -149,7 +151,8 @@ def _copy_straight(
                 {"after": after, "last": last, "import_task": import_task},
             )
         bindings = (("after", after), ("last", last))
-        remember(connection, table, Rows(source, keys, "'kept'", condition, bindings))
+        rule = f"CASE WHEN {bound(_unnamed(table), present)} THEN 'keyed' ELSE 'kept' END"
+        remember(connection, table, Rows(source, keys, rule, condition, bindings))
     except apsw.ConstraintError:
         connection.execute("ROLLBACK TO straight")
         return False
@@ -163,3 +166,29 @@ def _straight_key(target: Target, start: Start) -> str:
     if target.key == "id":
         return "s.rowid"
     return f"s.rowid + {start.bases[target.table] + 1 - start.first_rowid}"
+
+
+def _within(after: int | None) -> str:
+    """Return SQL for the rows of a chunk: those after `:after`, if any, up to `:last`."""
+    return "s.rowid <= :last" + ("" if after is None else " AND s.rowid > :after")
+
+
+def _unnamed(table: TableMap) -> str:
+    """Return SQL that is true of a row without the identifier that it should have."""
+    identity = table.targets[0].identity
+    return "0" if identity is None else f"{{{identity}}} IS NULL"
+
+
+def _straight_counts(
+    connection: apsw.Connection, table: TableMap, after: int | None, last: int, rows: int
+) -> dict[str, int]:
+    """Return a straight chunk's rows by the rule by which they came."""
+    present = columns(connection, f"src_{table.source}", table.table)
+    keyed = number(
+        connection,
+        f"SELECT count(*) FROM src_{table.source}.{quote(table.table)} AS s"
+        f" WHERE {_within(after)} AND {bound(_unnamed(table), present)}",
+        {"after": after, "last": last},
+    )
+    counts = {"kept": rows - keyed, "keyed": keyed}
+    return {rule: count for rule, count in counts.items() if count}

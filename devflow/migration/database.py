@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -116,9 +116,11 @@ def columns(connection: apsw.Connection, schema: str, table: str) -> dict[str, b
     return {str(row[1]): row[6] in (2, 3) for row in rows if row[6] != 1}
 
 
-def number(connection: apsw.Connection, query: str) -> int:
+def number(
+    connection: apsw.Connection, query: str, bindings: Mapping[str, int | None] | None = None
+) -> int:
     """Return the one integer that `query` yields."""
-    return int(str(connection.execute(query).fetchall()[0][0]))
+    return int(str(connection.execute(query, bindings or {}).fetchall()[0][0]))
 
 
 def has_table(connection: apsw.Connection, schema: str, table: str) -> bool:

@@ -18,6 +18,7 @@ from devflow_tree import (
     values,
 )
 
+from devflow.migration import copying
 from devflow.migration.tables import PLANNED
 
 ODD = (
@@ -145,6 +146,16 @@ def test_a_row_without_an_id_gets_one_and_keeps_its_null(tree: LegacyTree, tmp_p
     assert values(tree.root, "SELECT DISTINCT rule FROM origin_legacy_task_contexts") == [
         ("keyed",)
     ]
+
+
+def test_a_row_without_an_id_does_not_send_its_chunk_the_careful_way(
+    tree: LegacyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.run("legacy", "INSERT INTO task_contexts (id, title) VALUES ('a', 'a'), (NULL, 'b')")
+    monkeypatch.delattr(copying, "Placing")
+    tree.apply()
+    query = "SELECT source_rowid, rule, x_id FROM origin_legacy_task_contexts"
+    assert values(tree.root, query) == [(1, "kept", None), (2, "keyed", None)]
 
 
 def test_an_id_that_another_thing_has_is_renamed_and_nothing_overwritten(
