@@ -6,7 +6,7 @@ import os
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -23,6 +23,7 @@ __all__ = [
     "objects",
     "open_source",
     "open_writable",
+    "put_log_away",
     "quote",
     "remove",
     "rowid_name",
@@ -108,6 +109,14 @@ def back_up(
                 )
                 raise MigrationError("locked", text, definite=False) from error
             time.sleep(0.05)
+
+
+def put_log_away(connection: apsw.Connection) -> None:
+    """Leave WAL mode if nobody else has the database open: what is written is then written once."""
+    connection.set_busy_timeout(0)
+    with suppress(apsw.BusyError):
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    connection.set_busy_timeout(_BUSY_MS)
 
 
 def columns(connection: apsw.Connection, schema: str, table: str) -> dict[str, bool]:

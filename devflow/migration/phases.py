@@ -15,6 +15,7 @@ from devflow.migration.database import (
     number,
     open_source,
     open_writable,
+    put_log_away,
     remove,
     sync_directory,
 )
@@ -74,6 +75,7 @@ def _switch(tree: Tree) -> Counts:
         closing(open_source(tree.backup("during") / tree.shadow.name, immutable=True)) as unified,
         closing(open_writable(tree.path("root"))) as root,
     ):
+        put_log_away(root)
         back_up(unified, root, name=str(tree.path("root")))
     with closing(open_writable(tree.path("root"))) as root:
         root.execute("PRAGMA journal_mode = WAL").fetchall()

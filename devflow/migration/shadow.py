@@ -46,7 +46,6 @@ def create(tree: Tree) -> Counts:
     remove(tree.shadow)
     with closing(open_writable(tree.shadow)) as connection:
         connection.execute(f"PRAGMA page_size = {_page_size(tree)}")
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
         with transaction(connection):
             tables = [text for text in statements(script()) if _is_table(text)]
             for text in tables:
@@ -96,6 +95,7 @@ def _opened(tree: Tree) -> apsw.Connection:
     """Return the shadow with every source's backup attached as `src_<source>`, read-only."""
     if tree.shadow not in _kept:
         connection = _kept[tree.shadow] = open_writable(tree.shadow)
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -65536")
         for source in SOURCES:

@@ -237,6 +237,28 @@ def test_a_reader_at_the_cutover_sees_the_old_database_or_the_new_one(
     assert unified_content(filled) == expected
 
 
+@pytest.mark.parametrize(("opened_before", "mode"), [(False, "delete"), (True, "wal")])
+def test_the_root_is_written_without_a_log_unless_another_process_has_it_open(
+    filled: LegacyTree, monkeypatch: pytest.MonkeyPatch, opened_before: bool, mode: str
+) -> None:
+    modes = []
+
+    def spy(source: apsw.Connection, target: apsw.Connection, *, name: str) -> None:
+        modes.append(target.execute("PRAGMA journal_mode").fetchall()[0][0])
+        database.back_up(source, target, name=name)
+
+    with contextlib.closing(apsw.Connection(str(filled.root))) as other:
+        other.execute("PRAGMA journal_mode = WAL").fetchall()
+        if opened_before:
+            other.execute("SELECT count(*) FROM task_contexts").fetchall()
+        else:
+            other.close()
+        monkeypatch.setattr(phases, "back_up", spy)
+        filled.apply()
+    assert modes == [mode]
+    assert values(filled.root, "PRAGMA journal_mode") == [("wal",)]
+
+
 def test_two_migrations_of_one_tree_do_not_run_at_once(
     filled: LegacyTree, expected: object
 ) -> None:
