@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from devflow.migration.configuration import configuration_files, write_atomically
+from devflow.migration.configuration import configuration_files, partial_of, write_atomically
 from devflow.migration.database import (
     back_up,
     copy_database,
@@ -237,6 +237,7 @@ def restore_files(tree: Tree) -> dict[str, int]:
             write_atomically(path, content, mode=mode)
             restored += 1
         path.chmod(mode)
+        partial_of(path).unlink(missing_ok=True)
     for relative, mode in manifest["directories"].items():
         (tree.directory / relative).chmod(mode)
     return {"files": restored}

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from devflow.migration.database import sync_directory
 
-__all__ = ["configuration_files", "rewrite", "rewritten", "write_atomically"]
+__all__ = ["configuration_files", "partial_of", "rewrite", "rewritten", "write_atomically"]
 
 _PATTERNS = (".env*", "*.yml", "*.yaml", "*.json", "*.sh", "*.toml", "Dockerfile*")
 _SKIPPED = {"backups", "node_modules", "logs", ".git", ".devflow-migration", ".venv"}
 _SIZE_MAX = 1 << 20
+_PARTIAL = ".devflow-partial"
 
 _VARIABLE = re.compile(r"(?<![\w$])(\$\{)?(?:VECTOR_DB_PATH|VECTOR_DATABASE_PATH|DATABASE_PATH)\b")
 _PATH = re.compile(r"(?<![\w./$~{}-])(?:[\w.$~{}-]*/)*(?:devflow|vector)\.sqlite(?![\w.-])")
@@ -33,6 +34,8 @@ def configuration_files(directory: Path) -> Iterator[Path]:
         for name in sorted(names):
             path = Path(folder, name)
             if not any(path.match(pattern) for pattern in _PATTERNS) or path.is_symlink():
+                continue
+            if name.endswith(_PARTIAL):  # of a write that was cut off; `.env.*` would match it
                 continue
             if path.stat().st_size <= _SIZE_MAX:
                 yield path
@@ -109,9 +112,14 @@ def rewrite(directory: Path) -> dict[str, int]:
     return {"files": files, "changed": changed}
 
 
+def partial_of(path: Path) -> Path:
+    """Return where `write_atomically` writes what is to become `path`."""
+    return path.with_name(path.name + _PARTIAL)
+
+
 def write_atomically(path: Path, content: bytes, *, mode: int) -> None:
     """Replace `path` durably: its old content or its new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_of(path)
     with partial.open("wb") as file:
         file.write(content)
         file.flush()

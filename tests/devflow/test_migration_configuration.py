@@ -11,7 +11,12 @@ import pytest
 import yaml
 from devflow_tree import REPOSITORY, LegacyTree
 
-from devflow.migration.configuration import configuration_files, rewrite, rewritten
+from devflow.migration.configuration import (
+    configuration_files,
+    partial_of,
+    rewrite,
+    rewritten,
+)
 
 TEMPLATES = sorted(
     path.name for path in (REPOSITORY / "fixtures" / "tree").iterdir() if path.is_file()
@@ -154,6 +159,27 @@ def test_only_configuration_files_are_touched_and_modes_stay(tree: LegacyTree) -
 def test_files_are_found_in_one_order(tree: LegacyTree) -> None:
     names = [path.name for path in configuration_files(tree.directory)]
     assert names == sorted(TEMPLATES)
+
+
+@pytest.mark.parametrize("end", ["resumed", "rolled back"])
+def test_a_file_whose_writing_was_cut_off_leaves_nothing_behind(
+    tree: LegacyTree, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    (tree.directory / ".env").write_bytes(template(".env.prod.example"))
+
+    def cut_off(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        tree.apply("backup")
+        context.setattr(Path, "rename", cut_off)
+        rewrite(tree.directory)
+    assert partial_of(tree.directory / ".env").exists()
+    if end == "resumed":
+        tree.apply()
+    else:
+        tree.rollback()
+    assert not list(tree.directory.glob(".env*partial"))
 
 
 def test_a_rollback_brings_every_file_and_mode_back(tree: LegacyTree, tmp_path: Path) -> None:
