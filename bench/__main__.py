@@ -77,7 +77,8 @@ def measure(work: Path, *, scale: float, seed: int, times: int, full: bool) -> T
         if shutil.which("sqldiff"):
             for name, other in (("sqldiff", spoiled), ("sqldiff_reordered", reordered)):
                 measured[name] = repeated("sqldiff", legacy, other, times=times)
-        measured["copy"] = repeated("copy", legacy, work / "copy.sqlite", times=times)
+        for name in ("copy", "copy_keyed"):
+            measured[name] = repeated(name, legacy, work / "copy.sqlite", times=times)
         say("scanned, compared by sqldiff and copied bare")
     return measured
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def test_the_checker_finds_every_planted_difference_and_no_other(trees: Path) ->
     assert told["found"] == told["listed"] == PLANTED == 20
 
 
-def test_the_bare_copy_holds_every_legacy_row(trees: Path) -> None:
+@pytest.mark.parametrize("copy", [steps.copy, steps.copy_keyed])
+def test_the_bare_copies_hold_every_legacy_row(trees: Path, copy: Callable[..., object]) -> None:
     legacy = str(trees / "before" / "data" / "devflow.sqlite")
-    steps.copy(legacy, str(trees / "copy.sqlite"))
+    copy(legacy, str(trees / "copy.sqlite"))
     assert steps.scan(str(trees / "copy.sqlite"))["rows"] == steps.scan(legacy)["rows"] >= 1_000
 
 
