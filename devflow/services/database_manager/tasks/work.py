@@ -111,7 +111,8 @@ def create(connection: Connection, given: dict[str, Any]) -> Row:
     waits = graph.still_open(connection, given["depends_on"])
     lifecycle.check_dependencies(identifier, given["status"], waits)
     now = sql_now()
-    values = _stored(given) | {"id": identifier, "created_at": now, "updated_at": now}
+    told = {name: value for name, value in _stored(given).items() if value is not None}
+    values = told | {"id": identifier, "created_at": now, "updated_at": now}
     if given["status"] == "completed":
         values["completed_at"] = now
     places = ", ".join(f":{name}" for name in values)
