@@ -103,8 +103,8 @@ SPOILT: dict[str, str] = {
     "api/fulltext": "INSERT INTO memory_fts (rowid, content) VALUES (123456, 'nothing')",
     "api/costs": "INSERT INTO cost_analytics (date, platform, model, total_requests, total_tokens,"
     " total_cost_usd) VALUES ('2026-01-01', 'p', 'm', 2, 5, 0.5)",
-    "api/two-providers-active": "INSERT INTO model_providers (name, is_active)"
-    " VALUES ('a', 1), ('b', 1)",
+    "api/two-providers-active": "DROP INDEX idx_provider_active; INSERT INTO model_providers"
+    " (name, is_active) VALUES ('a', 1), ('b', 1)",
 }
 
 
