@@ -39,6 +39,7 @@ __all__ = [
     "bound",
     "crash_points",
     "git_state",
+    "in_checkout",
     "new_nonce",
     "now",
     "publish",
@@ -102,8 +103,17 @@ def publish(report: ReportInput, out: Path, key: SigningKey) -> Path:
     return out / "report.html"
 
 
-def section(result: RunResult, *, fixture: str = "", summary: str = "") -> RunSection:
-    """Return a run as the report holds it."""
+def in_checkout(path: Path) -> str:
+    """Return a file's path in the checkout, its name where it lies elsewhere."""
+    checkout = Path(harness.__file__).resolve().parent.parent
+    inside = path.resolve().is_relative_to(checkout)
+    return path.resolve().relative_to(checkout).as_posix() if inside else path.name
+
+
+def section(
+    result: RunResult, *, fixture: str = "", summary: str = "", file: str | None = None
+) -> RunSection:
+    """Return a run as the report holds it; `file` is the scenario's path in the checkout."""
     details = {check.checker: check.details for check in result.results}
     return RunSection(
         name=result.name,
@@ -125,6 +135,7 @@ def section(result: RunResult, *, fixture: str = "", summary: str = "") -> RunSe
         expectation=result.expectation,
         elapsed_s=result.elapsed_s,
         replay=result.replay,
+        file=file,
         ledger=_ledger(details.get("ledger", {})),
         residue=tuple(Residue(**one) for one in details.get("rows", {}).get("residue", ())),
         decisions=tuple(

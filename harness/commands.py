@@ -11,6 +11,7 @@ from harness.assemble import (
     bound,
     crash_points,
     git_state,
+    in_checkout,
     new_nonce,
     now,
     publish,
@@ -213,6 +214,7 @@ def _report(
         seeds={} if result.seed is None else {"scenario": result.seed},
         git=git_state(),
         candidate="" if candidate is None else candidate.name,
+        manifest=in_checkout(DEFAULT_MANIFEST if candidate is None else candidate.manifest),
         crash_points=crash_points([result]),
         nonce=new_nonce(),
     )

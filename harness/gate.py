@@ -14,6 +14,7 @@ from harness.assemble import (
     bound,
     crash_points,
     git_state,
+    in_checkout,
     new_nonce,
     now,
     publish,
@@ -37,6 +38,7 @@ from harness.report.model import (
     Kind,
     MutantMatrix,
     ReportInput,
+    RunSection,
     Subject,
 )
 from harness.run import RunResult
@@ -149,8 +151,9 @@ def run_gate(
         title=f"Gate of {candidate.name}",
         profile=profile,
         candidate=candidate.name,
+        manifest=in_checkout(DEFAULT_MANIFEST),
         left_out=tuple(_left_out(size, slow, found, alarms)),
-        runs=tuple(section(one.result, fixture=_fixture(one.scenario)) for one in played),
+        runs=tuple(map(_section, played)),
         subjects=tuple(_subjects(played, candidate)),
         versions=versions(),
         started_at=began,
@@ -236,6 +239,11 @@ def _told(one: _Played) -> Happening:
     if verdict is not Verdict.VALID:
         text += f"; again: {one.scenario.replay}"
     return Happening(text=text, mark=mark, elapsed_s=one.result.elapsed_s)
+
+
+def _section(one: _Played) -> RunSection:
+    file = in_checkout(one.scenario.path)
+    return section(one.result, fixture=_fixture(one.scenario), file=file)
 
 
 def _fixture(story: Scenario) -> str:

@@ -1,4 +1,4 @@
-"""Writes a report's files: report.json, report.html, report.md and junit.xml, each atomically."""
+"""Writes the files of a report, from report.json to report.sarif, each atomically."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.report.model import ReportInput
 from harness.report.page import render_page
+from harness.report.sarif import render_sarif
 
 __all__ = ["REPORT_FILES", "load", "write", "write_atomically"]
 
-REPORT_FILES = ("report.json", "report.html", "report.md", "junit.xml")
+REPORT_FILES = ("report.json", "report.html", "report.md", "junit.xml", "report.sarif")
 
 
 def write(run: ReportInput, out: Path) -> Path:
@@ -32,6 +33,7 @@ def write(run: ReportInput, out: Path) -> Path:
     write_atomically(out / "report.html", render_page(document).encode())
     write_atomically(out / "report.md", render_markdown(document).encode())
     write_atomically(out / "junit.xml", render_junit(document))
+    write_atomically(out / "report.sarif", render_sarif(document))
     truth = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return write_atomically(out / "report.json", truth.encode())
 

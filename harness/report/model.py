@@ -154,7 +154,7 @@ class RunSection:
 
     `expectation` says what this run should show where that is not a plain success
     (`is refused: data/vector.sqlite is not a database`); `verdict` is already against it.
-    `replay` is the line that runs it again.
+    `replay` is the line that runs it again, `file` the scenario's path in the checkout.
     """
 
     name: str
@@ -167,6 +167,7 @@ class RunSection:
     expectation: str | None = None
     elapsed_s: float = 0.0
     replay: str | None = None
+    file: str | None = None
     ledger: Ledger | None = None
     residue: tuple[Residue, ...] = ()
     decisions: tuple[SchemaDecision, ...] = ()
@@ -304,7 +305,8 @@ class ReportInput:
 
     `versions` has `harness`, `python`, `sqlite`, `apsw` and more. `report.write` turns this
     into the files; `harness.attest.attest` signs them. `left_out` says, a line each, what a
-    larger profile would have run too, so that a part is not taken for the whole.
+    larger profile would have run too, so that a part is not taken for the whole. `manifest` is the
+    candidate's, by its path in the checkout where it is there.
     """
 
     kind: Kind
@@ -318,6 +320,7 @@ class ReportInput:
     git: GitState | None = None
     profile: str | None = None
     candidate: str = ""
+    manifest: str = "candidate.yaml"
     left_out: tuple[str, ...] = ()
     mutants: MutantMatrix | None = None
     campaigns: tuple[Campaign, ...] = ()

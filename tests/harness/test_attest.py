@@ -108,7 +108,7 @@ def test_a_ledger_in_the_folder_is_bound(tmp_path: Path) -> None:
     run = replace(report_inputs.rehearsal(), runs=(replace(section, ledger=ledger),))
     evidence = signed(tmp_path, run)["predicate"]["devflow_migration_gate"]["evidence"]
     assert set(evidence["files"]) == {
-        "report.json", "report.html", "report.md", "junit.xml", "ledger.sqlite",
+        "report.json", "report.html", "report.md", "junit.xml", "report.sarif", "ledger.sqlite",
     }  # fmt: skip
 
 

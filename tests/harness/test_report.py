@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -14,7 +16,7 @@ from harness.errors import BadInputError, EnvironmentFaultError, InvariantError
 from harness.model import Verdict
 from harness.report import digests, words
 from harness.report.document import as_document, plain
-from harness.report.files import write_atomically
+from harness.report.files import REPORT_FILES, write_atomically
 from harness.report.junit import render_junit, xml_text
 from harness.report.markdown import escape_markdown, render_markdown
 from harness.report.model import (
@@ -23,6 +25,7 @@ from harness.report.model import (
     MutantMatrix,
     ReportInput,
 )
+from harness.report.sarif import render_sarif
 
 
 def parsed(xml: bytes) -> ElementTree.Element:
@@ -165,6 +168,55 @@ def test_xml_has_no_control_characters() -> None:
     assert xml_text("a\x00\x1f\ud800\ufffe\tb") == "a\\x00\\x1f\\xd800\\xfffe\tb"
 
 
+# --- report.sarif --------------------------------------------------------------------------------
+
+
+def sarif(run: ReportInput) -> dict[str, Any]:
+    (only,) = json.loads(render_sarif(as_document(run)))["runs"]
+    return dict(only)
+
+
+def test_a_sound_report_has_no_results_for_code_scanning() -> None:
+    assert sarif(report_inputs.gate())["results"] == []
+
+
+def test_code_scanning_gets_every_fault_errors_first_with_a_file_to_show_it_at() -> None:
+    results = sarif(report_inputs.gate(survivor=True, failing=True))["results"]
+    rules = Counter(result["ruleId"] for result in results)
+    assert rules["gate/mutant-survived"] == 1
+    assert rules["rows/value-changed"] >= 1
+    assert rules["gate/nothing-examined"] == 1
+    order = ["error", "warning", "note"]
+    assert results == sorted(results, key=lambda result: order.index(result["level"]))
+    for result in results:
+        (location,) = result["locations"]
+        assert location["physicalLocation"]["artifactLocation"]["uri"]
+
+
+def test_a_finding_is_shown_at_its_scenario_and_stays_the_same_finding() -> None:
+    section = replace(
+        report_inputs.section("s", [report_inputs.check("rows", report_inputs.lost_row())]),
+        file="scenarios/hazards/s.yaml",
+    )
+    run = replace(report_inputs.rehearsal(), runs=(section,))
+    (first,), (second,) = sarif(run)["results"], sarif(replace(run, finished_at="later"))["results"]
+    place = first["locations"][0]
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == "scenarios/hazards/s.yaml"
+    named = [{"fullyQualifiedName": "legacy.memory_blocks.content", "kind": "member"}]
+    assert place["logicalLocations"] == named
+    assert "The value was cut: b1" in first["message"]["text"]
+    assert first["partialFingerprints"] == second["partialFingerprints"]
+
+
+def test_code_scanning_is_told_what_was_too_much_for_it() -> None:
+    many = [report_inputs.lost_row(str(number)) for number in range(5_003)]
+    run = report_inputs.rehearsal(report_inputs.check("rows", *many))
+    found = sarif(run)
+    assert len(found["results"]) == 5_000
+    (note,) = found["invocations"][0]["toolExecutionNotifications"]
+    assert note["message"]["text"] == "3 more results are in report.json"
+
+
 # --- words -------------------------------------------------------------------------------------
 
 
@@ -208,7 +260,7 @@ def test_durations_are_said_as_people_say_them() -> None:
 def test_all_files_are_written_and_nothing_else(tmp_path: Path) -> None:
     report.write(report_inputs.gate(), tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"report.json", "report.html", "report.md", "junit.xml"}
+    assert names == set(REPORT_FILES)
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

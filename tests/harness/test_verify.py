@@ -80,6 +80,7 @@ BOUND: dict[str, tuple[Callable[[Signed], Path], str]] = {
     "report.html": (lambda s: s.folder / "report.html", "report.html was changed"),
     "report.md": (lambda s: s.folder / "report.md", "report.md was changed"),
     "junit.xml": (lambda s: s.folder / "junit.xml", "junit.xml was changed"),
+    "report.sarif": (lambda s: s.folder / "report.sarif", "report.sarif was changed"),
     "root before": (lambda s: s.folder / "before/devflow.sqlite", "databases before"),
     "legacy before": (lambda s: s.folder / "before/data/devflow.sqlite", "databases before"),
     "vector before": (lambda s: s.folder / "before/data/vector.sqlite", "databases before"),
