@@ -316,6 +316,19 @@ def explain(*, place: str, report: Path, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("report", type=_FOLDER)
+def outputs(*, report: Path) -> int:
+    """Print the figures of a REPORT as name=value lines, for the outputs of a CI job."""
+    from harness.report import load  # noqa: PLC0415
+    from harness.report.outputs import outputs as figures  # noqa: PLC0415
+
+    folder = report if report.is_dir() else report.parent
+    for name, value in figures(load(report), folder=str(folder)).items():
+        click.echo(f"{name}={value}")
+    return ExitCode.VALID
+
+
+@cli.command()
 @click.option("--out", type=_FOLDER, default=Path(), help="Folder of the two files [default: .].")
 def keygen(*, out: Path) -> int:
     """Make a pair of keys to sign reports with."""
