@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from devflow.services.database_manager.pages import Page, page
 from devflow.services.errors import ConflictError, MissingError
+from devflow.services.pages import Page, page
 from devflow.services.store import Connection, Row, one
 from devflow.services.values import iso_now, json_text, parsed, text
 

@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 from devflow.services.costs.recording import Usage, record_usage
-from devflow.services.database_manager.pages import Page, page
 from devflow.services.errors import ConflictError, MissingError
+from devflow.services.pages import Page, page
 from devflow.services.store import Connection, Row, one
 from devflow.services.values import json_text, number, parsed, sql_now, text, whole
 

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from devflow.services.database_manager.pages import Page, page
 from devflow.services.database_manager.vectors import packed, unpacked
 from devflow.services.errors import ConflictError, MissingError
+from devflow.services.pages import Page, page
 from devflow.services.store import Connection, Row, one, rows
 from devflow.services.values import json_text, number, parsed, sql_now, text, whole
 

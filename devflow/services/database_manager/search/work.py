@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from devflow.services.database_manager.pages import Page
 from devflow.services.database_manager.search.words import matching
+from devflow.services.pages import Page
 from devflow.services.store import Connection, Row, one, rows
 from devflow.services.values import text
 

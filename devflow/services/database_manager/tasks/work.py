@@ -10,9 +10,9 @@ from typing import Any
 import apsw
 
 from devflow.services.database_manager.import_task import is_import_task
-from devflow.services.database_manager.pages import Page, page
 from devflow.services.database_manager.tasks import graph, lifecycle
 from devflow.services.errors import ConflictError, MissingError
+from devflow.services.pages import Page, page
 from devflow.services.store import Connection, Row, one, rows
 from devflow.services.values import json_text, number, parsed, sql_now, text, whole
 
