@@ -19,8 +19,7 @@ from harness.services import running
 
 SECTIONS = sections(README.read_text(encoding="utf-8"))
 WITHOUT_EXAMPLES = frozenset(
-    {"Vector Memory", "Semantic Memory", "Model Registry", "Costs", "Knowledge", "Routing"}
-    | {"Status"}
+    {"Vector Memory", "Model Registry", "Costs", "Knowledge", "Routing", "Status"}
 )
 """The sections still to be written; a name goes from here once its section has an example."""
 
