@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from urllib.parse import quote
 from bench.load import Rate, Request, Requests, run_load
 from bench.memories import MODEL, build_memories, sentence, vectors
 
-__all__ = ["CLIENTS", "SIZES", "measure_serving", "serving_lines"]
+__all__ = ["CLIENTS", "SIZES", "measure_serving", "serving_lines", "words_sought"]
 
 SIZES = (1_000, 10_000, 100_000)
 CLIENTS = (1, 8)
 _ROUNDS = 3
+_SAMPLE = 2_000
+_WORDS = 16
 _START_S = 60.0
 _ROOT = Path(__file__).resolve().parent.parent
 _LEGACY = "fixtures.services"
@@ -54,7 +57,7 @@ class Operation:
 def operations(number: int, *, seed: int) -> tuple[Operation, ...]:
     """Return the operations on `number` memories."""
     asked = [v.tolist() for v in itertools.islice(vectors(256, seed=seed + 1), 256)]
-    subjects = [sentence(n).split()[-3] for n in range(64)]
+    words = words_sought(number)
 
     def insert(n: int) -> Request:
         body = {"id": f"new-{n}", "content": sentence(n), "type": "note"}
@@ -76,25 +79,42 @@ def operations(number: int, *, seed: int) -> tuple[Operation, ...]:
     def listed(n: int) -> Request:
         return Request("GET", f"/memory?limit=50&offset={n % 20 * 10}")
 
-    def found(n: int) -> Request:
-        return Request("GET", f"/memory/search?q={quote(('walrus', *subjects)[n % 65])}&limit=20")
+    def found(words: Sequence[str], path: str) -> Requests:
+        return lambda n: Request("GET", f"{path}{quote(words[n % len(words)])}&limit=20")
 
-    def found_by_index(n: int) -> Request:
-        word = quote(("walrus", *subjects)[n % 65])
-        return Request("GET", f"/v2/search?q={word}&in=memory&limit=20")
+    def searches(kind: str, words: Sequence[str]) -> Iterator[Operation]:
+        before = found(words, "/memory/search?q=")
+        after = found(words, "/v2/search?in=memory&q=")
+        yield Operation(name=f"search {kind} words, same request", service=manager, before=before)
+        yield Operation(
+            name=f"search {kind} words, by index", service=manager, before=before, after=after
+        )
 
     manager, vector_memory = "database_manager", "vector_memory"
     return (
         Operation(name="insert a memory", service=manager, before=insert),
         Operation(name="read a memory", service=manager, before=read),
         Operation(name="list memories", service=manager, before=listed),
-        Operation(name="search text, same request", service=manager, before=found),
-        Operation(
-            name="search text, full-text index", service=manager, before=found, after=found_by_index
-        ),
+        *(one for kind, some in words.items() for one in searches(kind, some)),
         Operation(name="store text with its vector", service=vector_memory, before=store),
         Operation(name="search vectors", service=vector_memory, before=nearest),
     )
+
+
+def words_sought(number: int) -> dict[str, list[str]]:
+    """Return words of the memories by how many hold them: rare, middling and common ones.
+
+    What is rare is held by one in two hundred at most, what is common by every third at least.
+    """
+    asked = range(0, number, max(number // _SAMPLE, 1))
+    held = Counter(word for n in asked for word in set(sentence(n).split()))
+    shares = {word: times / len(asked) for word, times in sorted(held.items())}
+    found = {
+        "rare": ["walrus", *(word for word, share in shares.items() if share <= 1 / 200)],
+        "middling": [word for word, share in shares.items() if 1 / 20 <= share <= 1 / 5],
+        "common": [word for word, share in shares.items() if share >= 1 / 3],
+    }
+    return {kind: words[:: max(len(words) // _WORDS, 1)][:_WORDS] for kind, words in found.items()}
 
 
 def measure_serving(*, sizes: tuple[int, ...], seed: int, seconds: float, say: Say) -> list[Told]:
@@ -219,12 +239,12 @@ def serving_lines(measured: list[Told]) -> Iterator[str]:
     """Yield the table: one line for each operation, size and number of clients."""
     yield "requests a second, before and after (medians of alternating rounds)"
     yield ""
-    header = f"  {'operation':<30}{'memories':>10}{'clients':>9}{'before':>11}{'after':>11}"
+    header = f"  {'operation':<36}{'memories':>10}{'clients':>9}{'before':>11}{'after':>11}"
     yield header + f"{'ratio':>9}"
     for row in measured:
         slower = "   slower than before" if row["ratio"] < 1 else ""
         yield (
-            f"  {row['operation']:<30}{row['memories']:>10,}{row['clients']:>9}"
+            f"  {row['operation']:<36}{row['memories']:>10,}{row['clients']:>9}"
             f"{row['before']['per_second']:>11,.1f}{row['after']['per_second']:>11,.1f}"
             f"{row['ratio']:>8.2f}×{slower}"
         )

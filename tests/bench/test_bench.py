@@ -12,8 +12,10 @@ import pytest
 
 from bench import steps
 from bench.fidelity import TYPE_DIFFERENCES, TypeDifference, duplicates_found, told_apart
+from bench.memories import sentence
 from bench.outcome import lines
 from bench.planted import PLANTED
+from bench.serving import words_sought
 from harness.checkers.compare import compare
 from harness.checkers.digests import Side
 from harness.database import open_read_only
@@ -87,3 +89,18 @@ def test_what_could_not_be_measured_is_said_and_has_no_ratio() -> None:
     (ratio,) = [line for line in told if "checker / scan" in line]
     assert "2.00 ×" in ratio
     assert all("not measured" in line for line in told if "sqldiff" in line or "bare copy" in line)
+
+
+def test_the_words_sought_are_rare_middling_and_common_ones() -> None:
+    texts = [sentence(number) for number in range(1_000)]
+    sought = words_sought(len(texts))
+    shares = {
+        kind: [sum(word in text.split() for text in texts) / len(texts) for word in words]
+        for kind, words in sought.items()
+    }
+    assert all(len(set(words)) == len(words) >= 3 for words in sought.values())
+    assert min(shares["rare"]) > 0
+    assert max(shares["rare"]) <= 0.005
+    assert min(shares["middling"]) >= 0.05
+    assert max(shares["middling"]) <= 0.2
+    assert min(shares["common"]) > 0.33

@@ -86,7 +86,24 @@ _COUNT_OF_TYPE = (
     f"SELECT (SELECT count(*) FROM {_OURS} AND ({_TYPE}) = :type)"
     f" + (SELECT count(*) FROM {_MET} AND ({_TYPE}) = :type) AS total"
 )
-_SEARCH = _select(" AND u.content LIKE :pattern ESCAPE '\\'")
+_LIKE = " AND u.content LIKE :pattern ESCAPE '\\'"
+_SEARCH = _select(_LIKE)
+_NEWEST = 2_000
+_NEWER_THAN = (
+    f"SELECT created_at FROM memory_blocks WHERE session_id = '{_SESSION}'"
+    f" ORDER BY created_at DESC, id LIMIT 1 OFFSET {_NEWEST}"
+)
+_SEARCH_NEWEST = (
+    f"SELECT {_SHOWN} FROM {_OURS} AND u.created_at > :oldest{_LIKE}"
+    f" ORDER BY u.created_at DESC, {_ID} LIMIT :limit OFFSET :offset"
+)
+# From the oldest on, each row lies beside the one before, and is reached without a look-up.
+_SEARCH_RARE = (
+    "WITH found AS MATERIALIZED (SELECT u.seq AS seq FROM memory_blocks AS u"
+    f" WHERE u.session_id = '{_SESSION}'{_LIKE} ORDER BY u.created_at, u.id DESC LIMIT -1)"
+    f" SELECT {_SHOWN} FROM found CROSS JOIN {_OURS} AND u.seq = found.seq"
+    f" ORDER BY u.created_at DESC, {_ID} LIMIT :limit OFFSET :offset"
+)
 
 _EMBEDDING_COLUMNS = (
     *("id", "memory_block_id", "model_id", "embedding_vector", "dimensions", "created_at"),
@@ -154,7 +171,24 @@ def search(connection: Connection, words: str, *, limit: int) -> dict[str, Any]:
     """Return what holds the words as they are, in any case, the newest first."""
     escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     asked = {"pattern": f"%{escaped}%", "limit": limit, "offset": 0}
-    return {"results": _page(connection, _SEARCH, asked)}
+    return {"results": _searched(connection, asked)}
+
+
+def _searched(connection: Connection, asked: dict[str, Any]) -> list[Row]:
+    """Look at the newest blocks first, where a frequent word is found; then at all of them.
+
+    A word that is rare would be looked for from the newest block to the oldest, against the order
+    in which they lie.
+    """
+    if one(connection, _ANY_MET) is not None:
+        return _page(connection, _SEARCH, asked)
+    oldest = one(connection, _NEWER_THAN)
+    if oldest is None:
+        return _page(connection, _SEARCH, asked)
+    found = rows(connection, _SEARCH_NEWEST, {**asked, "oldest": oldest["created_at"]})
+    if len(found) < asked["limit"]:
+        found = rows(connection, _SEARCH_RARE, asked)
+    return [texts(row) for row in found]
 
 
 def create(connection: Connection, identifier: str, given: dict[str, Any]) -> Row:

@@ -29,7 +29,9 @@ class Hit(Shown):
     snippet: str = Field(
         description="where the words are, in brackets", examples=["Unify the [databases]"]
     )
-    score: float = Field(description="bm25, the higher the better", examples=[1.25])
+    score: float = Field(
+        description="bm25, the higher the better; 0 where it was not ranked", examples=[1.25]
+    )
 
 
 class Hits(Shown):
@@ -50,6 +52,7 @@ async def search(
 ) -> Any:
     """Find the tasks and memory that hold all the words, in any form and case, the best first.
 
+    Of each kind the newest thousand that hold them are ranked; the others follow, newest first.
     The words are words, whatever signs stand among them: there is no query language.
     """
     return await store.read(

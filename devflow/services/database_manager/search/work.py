@@ -1,20 +1,28 @@
-"""Full-text search, ranked by bm25: first which rows, then what they show."""
+"""Full-text search, ranked by bm25: first which rows, then what they show.
+
+To rank a row, its length has to be looked up: for a word that most rows have, that takes longer
+than all the rest, and tells next to nothing. So of each index the newest thousand rows that hold
+the words are ranked, and what else holds them follows, the newest first.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from devflow.services.database_manager.search.words import matching
 from devflow.services.pages import Page
 from devflow.services.store import Connection, Row, one, rows
 from devflow.services.values import text
 
-__all__ = ["Place", "search"]
+__all__ = ["RANKED_MAX", "Place", "search"]
 
 Place = Literal["tasks", "memory", "all"]
 
+RANKED_MAX = 1_000
+"""Rows of an index that are ranked at most."""
+_EVERYTHING = -(2**63)
 _OPENING, _CLOSING, _ELLIPSIS, _TOKENS = "[", "]", "…", 24
 
 
@@ -31,15 +39,32 @@ class _Index:
 
     @property
     def ranked(self) -> str:
-        """SQL for every hit's kind, key and rank; a lower rank is better."""
+        """SQL for kind, key and rank of the hits that are ranked; a lower rank is better."""
         return (
             f"SELECT '{self.kind}' AS kind, rowid AS seq, bm25({self.fts}) AS rank"
-            f" FROM {self.fts} WHERE {self.fts} MATCH :match"
+            f" FROM {self.fts} WHERE {self.fts} MATCH :match AND rowid >= :{self.kind}"
+        )
+
+    @property
+    def others(self) -> str:
+        """SQL for the kind and key of the hits before those that are ranked."""
+        return (
+            f"SELECT '{self.kind}' AS kind, rowid AS seq, 0.0 AS rank"
+            f" FROM {self.fts} WHERE {self.fts} MATCH :match AND rowid < :{self.kind}"
+        )
+
+    @property
+    def first_ranked(self) -> str:
+        """SQL for the key from which on hits are ranked; no row where all of them are."""
+        return (
+            f"SELECT rowid AS seq FROM {self.fts} WHERE {self.fts} MATCH :match"
+            f" ORDER BY rowid DESC LIMIT 1 OFFSET {RANKED_MAX - 1}"
         )
 
     @property
     def counted(self) -> str:
-        return f"(SELECT count(*) FROM {self.fts} WHERE {self.fts} MATCH :match)"
+        """SQL for the number of hits."""
+        return f"SELECT count(*) AS total FROM {self.fts} WHERE {self.fts} MATCH :match"
 
     @property
     def details(self) -> str:
@@ -65,8 +90,9 @@ _RANKED = {
     + " ORDER BY rank, kind DESC, seq LIMIT :limit OFFSET :offset"
     for place, indexes in _INDEXES.items()
 }
-_COUNTED = {
-    place: f"SELECT {' + '.join(index.counted for index in indexes)} AS total"
+_OTHERS = {
+    place: " UNION ALL ".join(index.others for index in indexes)
+    + " ORDER BY kind DESC, seq DESC LIMIT :limit OFFSET :offset"
     for place, indexes in _INDEXES.items()
 }
 _DETAILS = {index.kind: index.details for index in (_TASKS, _MEMORY)}
@@ -82,19 +108,30 @@ def search(
     match = matching(words, prefix=prefix)
     if match is None:
         return {"items": [], "total": 0}
-    asked = {"match": match}
-    ranked = rows(connection, _RANKED[place], {**asked, "limit": limit, "offset": offset})
+    asked: dict[str, Any] = {"match": match}
+    total = ranked = 0
+    for index in _INDEXES[place]:
+        first = one(connection, index.first_ranked, {"match": match})
+        count = one(connection, index.counted, {"match": match})
+        asked[index.kind] = first["seq"] if first else _EVERYTHING
+        number = count["total"] if count else 0
+        total, ranked = total + number, ranked + min(number, RANKED_MAX)
+    found: list[Row] = []
+    if offset < ranked:
+        found = rows(connection, _RANKED[place], {**asked, "limit": limit, "offset": offset})
+    if ranked < total and offset + limit > ranked:
+        left = {"limit": limit - len(found), "offset": max(offset - ranked, 0)}
+        found += rows(connection, _OTHERS[place], asked | left)
     shown = {
-        kind: _shown(connection, kind, match, [row["seq"] for row in ranked if row["kind"] == kind])
-        for kind in {row["kind"] for row in ranked}
+        kind: _shown(connection, kind, match, [row["seq"] for row in found if row["kind"] == kind])
+        for kind in {row["kind"] for row in found}
     }
-    count = one(connection, _COUNTED[place], asked)
     items = [
         {**shown[row["kind"]][row["seq"]], "score": -row["rank"]}
-        for row in ranked
+        for row in found
         if row["seq"] in shown[row["kind"]]
     ]
-    return {"items": items, "total": count["total"] if count else 0}
+    return {"items": items, "total": total}
 
 
 def _shown(connection: Connection, kind: str, match: str, keys: list[int]) -> dict[int, Row]:
