@@ -72,12 +72,13 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"model": ErrorBody, "description": texts[s]} for s in statuses}
 
 
-def _store_of(request: Request) -> Store:
+# Coroutines, since plain functions would each be run in a thread.
+async def _store_of(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 
 
-def _settings_of(request: Request) -> Settings:
+async def _settings_of(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 

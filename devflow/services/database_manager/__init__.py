@@ -17,7 +17,8 @@ SERVICE = Service(
         " embeddings; sessions, coordination sessions and handoffs; search over tasks and memory."
         " The old routes answer as the old Database Manager did."
     ),
-    routers=(tasks, memory, coordination, search, legacy),
+    # Routes are tried one by one: what is asked most stands first.
+    routers=(search, legacy, memory, tasks, coordination),
     tables=(
         "task_contexts",
         "memory_blocks",

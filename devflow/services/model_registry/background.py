@@ -83,7 +83,7 @@ class Registry:
         return done
 
 
-def _registry_of(request: Request) -> Registry:
+async def _registry_of(request: Request) -> Registry:
     registry: Registry = request.app.state.running
     return registry
 

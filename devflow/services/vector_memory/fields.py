@@ -84,7 +84,7 @@ async def running(store: Store, settings: Settings) -> AsyncIterator[VectorMemor
             await asyncio.to_thread(index.close)
 
 
-def _memory_of(request: Request) -> VectorMemory:
+async def _memory_of(request: Request) -> VectorMemory:
     memory: VectorMemory = request.app.state.running
     return memory
 

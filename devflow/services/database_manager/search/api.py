@@ -52,8 +52,8 @@ async def search(
 ) -> Any:
     """Find the tasks and memory that hold all the words, in any form and case, the best first.
 
-    Of each kind the newest thousand that hold them are ranked; the others follow, newest first.
-    The words are words, whatever signs stand among them: there is no query language.
+    Of each kind the newest five hundred are ranked; the others follow, the newest first. The words
+    are words, whatever signs stand among them: there is no query language.
     """
     return await store.read(
         lambda c: work.search(c, q, place=place, prefix=prefix, limit=limit, offset=offset)

@@ -1,8 +1,8 @@
 """Full-text search, ranked by bm25: first which rows, then what they show.
 
 To rank a row, its length has to be looked up: for a word that most rows have, that takes longer
-than all the rest, and tells next to nothing. So of each index the newest thousand rows that hold
-the words are ranked, and what else holds them follows, the newest first.
+than all the rest, and tells next to nothing. So of each index the newest five hundred rows that
+hold the words are ranked, and what else holds them follows, the newest first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["RANKED_MAX", "Place", "search"]
 
 Place = Literal["tasks", "memory", "all"]
 
-RANKED_MAX = 1_000
+RANKED_MAX = 500
 """Rows of an index that are ranked at most."""
 _EVERYTHING = -(2**63)
 _OPENING, _CLOSING, _ELLIPSIS, _TOKENS = "[", "]", "…", 24
