@@ -376,6 +376,11 @@ CREATE TABLE cost_alerts (
     acknowledged_at TEXT,
     UNIQUE (budget_id, period_start, threshold_percent)
 );
+
+-- Usage whose cost nobody told: `cost_usd` is the price that was looked up. The old API shows what it was told.
+CREATE TABLE looked_up_prices (
+    usage_seq INTEGER PRIMARY KEY REFERENCES synthetic_usage (seq) ON DELETE CASCADE
+);
 CREATE INDEX idx_cost_budgets_platform ON cost_budgets (platform);
 CREATE INDEX idx_cost_alerts_raised ON cost_alerts (raised_at);
 

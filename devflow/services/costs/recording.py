@@ -43,7 +43,8 @@ def record_usage(connection: Connection, usage: Usage) -> Row:
     """Insert the usage and add it to its day's sums; return its row.
 
     Recording the same `id` with the same content again changes nothing; other content under it is
-    a ConflictError. A cost that is not told is looked up, and stays None where no price is known.
+    a ConflictError. A cost that is not told is looked up, which `looked_up_prices` remembers, and
+    stays None where no price is known.
     The sums are added by the triggers of synthetic_usage, in this transaction; alerts of budgets
     that this usage reaches are raised in it, too.
     """
@@ -81,6 +82,11 @@ def record_usage(connection: Connection, usage: Usage) -> Row:
         ),
     )
     assert row is not None  # noqa: S101 - RETURNING yields the row
+    if usage.cost_usd is None and cost is not None:
+        connection.execute(
+            "INSERT INTO looked_up_prices SELECT seq FROM synthetic_usage WHERE id = ?",
+            (identifier,),
+        )
     raise_alerts(connection, day=created_at[:10], platform=usage.provider, usage_id=identifier)
     return row
 

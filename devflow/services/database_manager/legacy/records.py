@@ -1,6 +1,7 @@
 """The old API's usage and sessions, whose tables kept their shape.
 
-Seen is everything but what only the rich database held before: its rows were never theirs.
+Seen is everything but what only the rich database held before: its rows were never theirs. A price
+that was looked up is no cost that somebody told, and none to these clients.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _USAGE = (
     *("tokens_in", "tokens_out", "cost_usd", "created_at"),
 )
 _NUMBERS = ("duration_ms", "tokens_in", "tokens_out", "cost_usd")
+_LOOKED_UP = "u.seq IN (SELECT usage_seq FROM looked_up_prices)"
+_TOLD = {"cost_usd": f"CASE WHEN NOT {_LOOKED_UP} THEN u.cost_usd END"}
 _SESSION = ("id", "name", "context", "metadata", "created_at", "updated_at")
 
 
@@ -30,7 +33,9 @@ class _Seen:
     """The queries on one of the two tables, made once."""
 
     def __init__(self, table: str, columns: tuple[str, ...], *, newest: str) -> None:
-        shown = ", ".join(f"{verbatim(columns, name, f'u.{name}')} AS {name}" for name in columns)
+        shown = ", ".join(
+            f"{verbatim(columns, name, _TOLD.get(name, f'u.{name}'))} AS {name}" for name in columns
+        )
         origin = f"origin_legacy_{table}"
         identifier = verbatim(columns, "id", "u.id")
         foreign = f"(SELECT seq FROM origin_root_{table} EXCEPT SELECT seq FROM {origin})"
@@ -86,7 +91,7 @@ def create_usage(connection: Connection, given: dict[str, Any]) -> Row:
             raise ConflictError(f"a usage '{identifier}' exists already")
     given = {**given, "id": identifier or str(uuid.uuid4()), "created_at": iso_now()}
     row = record_usage(connection, Usage(**given))
-    return _usage({name: row[name] for name in _USAGE})
+    return _usage({name: row[name] for name in _USAGE} | {"cost_usd": given["cost_usd"]})
 
 
 def sessions(connection: Connection, *, limit: int, offset: int) -> dict[str, Any]:
