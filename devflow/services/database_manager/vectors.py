@@ -13,7 +13,9 @@ __all__ = ["Vector", "packed", "unpacked"]
 _FLOAT32_MAX = 3.4028234663852886e38
 _DIMENSIONS_MAX = 8_192
 
-Component = Annotated[float, Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX, allow_inf_nan=False)]
+Component = Annotated[
+    float, Field(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX, allow_inf_nan=False, strict=True)
+]
 Vector = Annotated[
     list[Component],
     Field(min_length=1, max_length=_DIMENSIONS_MAX, examples=[[0.25, -1.0, 3.5]]),

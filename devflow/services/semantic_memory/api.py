@@ -15,7 +15,6 @@ from devflow.services.semantic_memory.models import (
     BUDGET_MAX,
     HALF_LIFE_MAX_DAYS,
     ITEMS_MAX,
-    TEXT_MAX,
     Context,
     ContextAsked,
 )
@@ -27,6 +26,7 @@ __all__ = ["router"]
 router = APIRouter(tags=["context"])
 
 _EMBEDDED_MAX = 8_000
+_TEXT_MAX = 2_000
 _HOW = (
     "Candidates are blocks of the task, of what it depends on and is a part of; memory and"
     " knowledge with words of the text; memory near to it. Each has a score of relevance,"
@@ -56,7 +56,7 @@ async def make_context(asked: ContextAsked, memory: MemoryOf) -> Any:
 async def read_context(
     memory: MemoryOf,
     task_id: Annotated[str | None, Query(max_length=200)] = None,
-    text: Annotated[str, Query(max_length=TEXT_MAX)] = "",
+    text: Annotated[str, Query(max_length=_TEXT_MAX, description="more of it by POST")] = "",
     budget_tokens: Annotated[int, Query(ge=1, le=BUDGET_MAX)] = 2_000,
     most: Annotated[int, Query(ge=1, le=ITEMS_MAX)] = 50,
     entities: bool = True,

@@ -12,12 +12,11 @@ __all__ = [
     "BUDGET_MAX",
     "HALF_LIFE_MAX_DAYS",
     "ITEMS_MAX",
-    "TEXT_MAX",
     "Context",
     "ContextAsked",
 ]
 
-TEXT_MAX = 20_000
+_TEXT_MAX = 20_000
 BUDGET_MAX = 1_000_000
 ITEMS_MAX = 200
 HALF_LIFE_MAX_DAYS = 36_500
@@ -27,7 +26,7 @@ class ContextAsked(StrictBody):
     """What a context is wanted for. Without task and text it is what is important at all."""
 
     task_id: Identifier | None = Field(None, examples=["task-7"])
-    text: Annotated[str, Field(max_length=TEXT_MAX)] = Field(
+    text: Annotated[str, Field(max_length=_TEXT_MAX)] = Field(
         "", description="what it is about, beside the task's title and description"
     )
     budget_tokens: Annotated[int, Field(ge=1, le=BUDGET_MAX), Integral] = Field(

@@ -307,3 +307,15 @@ def test_no_order_of_requests_makes_a_circle(
             assert answer.status_code == (409 if circle else 200)
             if answer.status_code == 200:
                 needs[one] = wanted
+
+
+@pytest.mark.parametrize(
+    "given", [{"complexity_score": False}, {"estimated_duration_minutes": "5"}, {"title": 1}]
+)
+def test_a_number_is_no_text_and_no_truth_value(
+    client: TestClient, given: dict[str, object]
+) -> None:
+    assert client.post("/v2/tasks", json={"title": "t", **given}).status_code == 400
+    assert client.get("/v2/tasks").json()["total"] == 0
+    whole = {"title": "t", "estimated_duration_minutes": 3.0}
+    assert client.post("/v2/tasks", json=whole).json()["estimated_duration_minutes"] == 3

@@ -180,7 +180,14 @@ def test_every_migrated_task_has_a_context_within_its_budget(
 
 
 @pytest.mark.parametrize(
-    "asked", [{"budget_tokens": 0}, {"most": "2"}, {"half_life_days": 0}, {"mine": 1}]
+    "asked",
+    [
+        {"budget_tokens": 0},
+        {"budget_tokens": True},
+        {"most": "2"},
+        {"half_life_days": 0},
+        {"mine": 1},
+    ],
 )
 def test_malformed_wishes_are_refused(client: TestClient, asked: dict[str, object]) -> None:
     answer = client.post("/context", json=asked)

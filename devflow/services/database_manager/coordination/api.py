@@ -31,7 +31,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v2", tags=["sessions"])
 
-Key = Annotated[str, Path(min_length=1, max_length=10_000, examples=["session-7"])]
+Key = Annotated[str, Path(min_length=1, max_length=2_000, examples=["session-7"])]
 Filter = Annotated[str | None, Query(max_length=200)]
 
 

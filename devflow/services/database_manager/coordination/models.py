@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from devflow.services.fields import Body, Identifier, Json, Name, Shown, Text
+from devflow.services.fields import Identifier, Integral, Json, Name, Shown, StrictBody, Text
 
 __all__ = [
     "Audit",
@@ -28,14 +28,14 @@ __all__ = [
 Platform = Literal["claude_code", "openai_codex", "gemini_cli", "cursor", "openrouter"]
 SessionType = Literal["development", "review", "debugging", "handoff", "planning"]
 SessionStatus = Literal["active", "completed", "failed", "handed_off"]
-Count = Annotated[int, Field(ge=0, le=10**12)]
+Count = Annotated[int, Field(ge=0, le=10**12), Integral]
 Total = Annotated[int, Field(ge=0, description="how many there are, on all pages", examples=[1])]
-Satisfaction = Annotated[int, Field(ge=1, le=5)]
+Satisfaction = Annotated[int, Field(ge=1, le=5), Integral]
 Progress = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Cost = Annotated[float, Field(ge=0, le=10**9, allow_inf_nan=False)]
 
 
-class NewSession(Body):
+class NewSession(StrictBody):
     """A session to be remembered."""
 
     id: Identifier | None = Field(None, description="made up where nothing is said")
@@ -44,7 +44,7 @@ class NewSession(Body):
     metadata: Json = Field(None, examples=[{"branch": "unify"}])
 
 
-class SessionChange(Body):
+class SessionChange(StrictBody):
     """What is to be changed of a session; what is left out stays."""
 
     name: Annotated[Text, Field(min_length=1)] = Field("", examples=["Tuesday"])
@@ -70,7 +70,7 @@ class Sessions(Shown):
     total: Total
 
 
-class UsageReport(Body):
+class UsageReport(StrictBody):
     """What a session has used since it told last; recorded with it, once an `id`."""
 
     id: Identifier | None = Field(None, description="told again, it does not count again")
@@ -81,7 +81,7 @@ class UsageReport(Body):
     cost_usd: Cost | None = Field(None, description="by the price list, where nothing is said")
 
 
-class _Told(Body):
+class _Told(StrictBody):
     """What a client may tell of a session while it runs."""
 
     model_used: Name | None = Field(None, examples=["claude-sonnet-4-5"])
@@ -94,7 +94,7 @@ class _Told(Body):
     metadata: Json = Field({}, examples=[{"host": "laptop"}])
 
 
-class NewCoordinationSession(Body):
+class NewCoordinationSession(StrictBody):
     """A session on a platform that begins to work on a task."""
 
     id: Identifier | None = Field(None, description="made up where nothing is said")
@@ -119,7 +119,7 @@ class End(_Told):
     usage: UsageReport | None = None
 
 
-class Handoff(Body):
+class Handoff(StrictBody):
     """Who goes on with the task, and what he has to know."""
 
     id: Identifier | None = Field(None, description="of the session that begins")

@@ -36,7 +36,7 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["legacy"])
 
-Key = Annotated[str, Path(max_length=10_000, examples=["task-7"])]
+Key = Annotated[str, Path(max_length=2_000, examples=["task-7"])]
 Filter = Annotated[str | None, Query(max_length=1_000)]
 
 

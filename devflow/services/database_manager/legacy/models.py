@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from devflow.services.database_manager.vectors import Vector
-from devflow.services.fields import WHOLE_MAX, Name, Shown, Text
+from devflow.services.fields import Integral, Name, Shown, Text
 
 __all__ = [
     "Deleted",
@@ -35,7 +35,7 @@ Word = Annotated[str, Field(min_length=1, max_length=100)]
 Moment = Annotated[str | None, Field(examples=["2026-01-31 08:15:00"])]
 Iso = Annotated[str | None, Field(examples=["2026-01-31T08:15:00.123Z"])]
 Total = Annotated[int, Field(ge=0, description="how many there are, on all pages", examples=[1])]
-Whole = Annotated[int, Field(ge=-WHOLE_MAX - 1, le=WHOLE_MAX)]
+Whole = Annotated[int, Field(ge=-(10**15), le=10**15, strict=True), Integral]
 Amount = int | float | str | None
 """A number; old rows may hold text where one is declared, and it is shown as it is."""
 
@@ -154,7 +154,7 @@ class NewUsage(_Lenient):
     duration_ms: Whole = Field(examples=[1_200])
     tokens_in: Whole | None = None
     tokens_out: Whole | None = None
-    cost_usd: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    cost_usd: Annotated[float, Field(allow_inf_nan=False, strict=True)] | None = None
 
 
 class Usage(Shown):

@@ -25,8 +25,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v2/memory", tags=["memory"])
 
-Key = Annotated[str, Path(min_length=1, max_length=10_000, examples=["block-7"])]
-EmbeddingKey = Annotated[str, Path(min_length=1, max_length=10_000)]
+Key = Annotated[str, Path(min_length=1, max_length=2_000, examples=["block-7"])]
+EmbeddingKey = Annotated[str, Path(min_length=1, max_length=2_000)]
 Filter = Annotated[str | None, Query(max_length=200)]
 Importance = Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)]
 

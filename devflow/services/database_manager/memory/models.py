@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from devflow.services.database_manager.vectors import Vector
-from devflow.services.fields import Body, Identifier, Json, Name, Shown, Text
+from devflow.services.fields import Identifier, Json, Name, Shown, StrictBody, Text
 
 __all__ = [
     "Block",
@@ -34,14 +34,14 @@ Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Total = Annotated[int, Field(ge=0, description="how many there are, on all pages", examples=[1])]
 
 
-class Relationship(Body):
+class Relationship(StrictBody):
     """What a block has to do with another one."""
 
     block_id: Identifier = Field(examples=["block-6"])
     type: Name = Field(examples=["explains"])
 
 
-class _Told(Body):
+class _Told(StrictBody):
     """What a client may tell of a block, whether it is new or there already."""
 
     metadata: Json = Field({}, examples=[{"file": "store.py"}])
@@ -93,7 +93,7 @@ class Blocks(Shown):
     total: Total
 
 
-class NewEmbedding(Body):
+class NewEmbedding(StrictBody):
     """A vector of a block's content."""
 
     id: Identifier | None = Field(None, description="made up where nothing is said")

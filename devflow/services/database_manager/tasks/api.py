@@ -28,7 +28,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/v2", tags=["tasks"])
 
-Key = Annotated[str, Path(min_length=1, max_length=10_000, examples=["task-7"])]
+Key = Annotated[str, Path(min_length=1, max_length=2_000, examples=["task-7"])]
 Parent = Annotated[str | None, Query(max_length=200, description="parts of this task only")]
 
 

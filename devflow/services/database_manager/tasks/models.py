@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from devflow.services.fields import WHOLE_MAX, Body, Identifier, Json, Name, Shown, Text
+from devflow.services.fields import Identifier, Integral, Json, Name, Shown, StrictBody, Text
 
 __all__ = [
     "Dependencies",
@@ -32,13 +32,13 @@ Needed = Annotated[list[Identifier], Field(max_length=100, examples=[["task-6"]]
 Total = Annotated[int, Field(ge=0, description="how many there are, on all pages", examples=[1])]
 
 
-class _Told(Body):
+class _Told(StrictBody):
     """What a client may tell of a task, whether it is new or there already."""
 
     description: Text | None = None
     priority: Priority = Field("m-", description="high, medium, low, unknown")
     complexity_score: Score | None = None
-    estimated_duration_minutes: Annotated[int, Field(ge=0, le=WHOLE_MAX)] | None = None
+    estimated_duration_minutes: Annotated[int, Field(ge=0, le=10**9), Integral] | None = None
     required_capabilities: Names | None = Field(None, examples=[["python", "sqlite"]])
     primary_platform: Platform | None = None
     platform_routing: Json = None
@@ -67,13 +67,13 @@ class TaskChange(_Told):
     title: Annotated[Text, Field(min_length=1)] = Field("", examples=["Unify all databases"])
 
 
-class State(Body):
+class State(StrictBody):
     """The state that a task is to enter."""
 
     status: Status = Field(examples=["active"])
 
 
-class Dependencies(Body):
+class Dependencies(StrictBody):
     """All tasks that have to be done before this one."""
 
     depends_on: Needed
