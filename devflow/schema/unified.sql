@@ -669,6 +669,9 @@ CREATE INDEX idx_task_legacy ON task_contexts (legacy_values) WHERE legacy_value
 CREATE INDEX idx_task_dependent ON task_contexts (depends_on) WHERE depends_on IS NOT NULL;
 CREATE INDEX idx_memory_task ON memory_blocks (task_id);
 CREATE INDEX idx_memory_session_created ON memory_blocks (session_id, created_at DESC, id);
+-- Searches of the old API for parts of words pass over this, not over the table.
+CREATE INDEX idx_memory_legacy_content ON memory_blocks (created_at DESC, id, content)
+    WHERE session_id = 'legacy-import';
 CREATE INDEX idx_memory_type ON memory_blocks (block_type);
 CREATE INDEX idx_memory_label ON memory_blocks (label);
 CREATE INDEX idx_memory_importance ON memory_blocks (importance_score DESC);

@@ -101,7 +101,7 @@ def test_a_query_for_any_word_names_each_once() -> None:
     assert any_of("- !") is None
 
 
-def test_what_is_frequent_is_found_whole_the_newest_thousand_ranked_first(
+def test_what_is_frequent_is_found_whole_the_newest_of_it_ranked_first(
     served: Served, empty_database: Path
 ) -> None:
     filled(empty_database, [(f"b{n:05}", f"the walrus {n}", str(n)) for n in range(MANY)])

@@ -1,4 +1,4 @@
-"""Full-text search, ranked by bm25: first which rows, then what they show.
+"""Full-text search, ranked by bm25, each index in one go: FTS5 sorts, and cuts what is shown only.
 
 To rank a row, its length has to be looked up: for a word that most rows have, that takes longer
 than all the rest, and tells next to nothing. So of each index the newest five hundred rows that
@@ -7,7 +7,6 @@ hold the words are ranked, and what else holds them follows, the newest first.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,18 +38,23 @@ class _Index:
 
     @property
     def ranked(self) -> str:
-        """SQL for kind, key and rank of the hits that are ranked; a lower rank is better."""
-        return (
-            f"SELECT '{self.kind}' AS kind, rowid AS seq, bm25({self.fts}) AS rank"
-            f" FROM {self.fts} WHERE {self.fts} MATCH :match AND rowid >= :{self.kind}"
-        )
+        """SQL for the hits from the key `:first` on, the best first."""
+        return self._shown("rank", "rowid >= :first ORDER BY rank LIMIT :limit")
 
     @property
     def others(self) -> str:
-        """SQL for the kind and key of the hits before those that are ranked."""
+        """SQL for the hits before the key `:first`, the newest first."""
+        chosen = "rowid < :first ORDER BY rowid DESC LIMIT :limit OFFSET :offset"
+        return self._shown("0.0", chosen)
+
+    def _shown(self, rank: str, chosen: str) -> str:
+        """Return SQL for what the chosen hits show, in their order: that of the inner query."""
+        snippet = f"snippet({self.fts}, -1, '{_OPENING}', '{_CLOSING}', '{_ELLIPSIS}', {_TOKENS})"
         return (
-            f"SELECT '{self.kind}' AS kind, rowid AS seq, 0.0 AS rank"
-            f" FROM {self.fts} WHERE {self.fts} MATCH :match AND rowid < :{self.kind}"
+            f"SELECT f.rank AS rank, u.id AS id, u.{self.title} AS title, u.{self.state} AS state,"
+            f" u.{self.task} AS task_id, f.snippet AS snippet FROM (SELECT rowid AS seq,"
+            f" {rank} AS rank, {snippet} AS snippet FROM {self.fts} WHERE {self.fts} MATCH :match"
+            f" AND {chosen}) AS f CROSS JOIN {self.table} AS u ON u.seq = f.seq"
         )
 
     @property
@@ -66,17 +70,6 @@ class _Index:
         """SQL for the number of hits."""
         return f"SELECT count(*) AS total FROM {self.fts} WHERE {self.fts} MATCH :match"
 
-    @property
-    def details(self) -> str:
-        """SQL for what the hits of the keys `:keys` show."""
-        snippet = f"snippet({self.fts}, -1, '{_OPENING}', '{_CLOSING}', '{_ELLIPSIS}', {_TOKENS})"
-        return (
-            f"SELECT u.seq AS seq, u.id AS id, u.{self.title} AS title, u.{self.state} AS state,"
-            f" u.{self.task} AS task_id, {snippet} AS snippet FROM {self.fts}"
-            f" JOIN {self.table} AS u ON u.seq = {self.fts}.rowid WHERE {self.fts} MATCH :match"
-            f" AND {self.fts}.rowid IN (SELECT value FROM json_each(:keys))"
-        )
-
 
 _TASKS = _Index("task", "tasks_fts", "task_contexts", "title", "status", "id")
 _MEMORY = _Index("memory", "memory_fts", "memory_blocks", "label", "block_type", "task_id")
@@ -85,17 +78,23 @@ _INDEXES: dict[str, tuple[_Index, ...]] = {
     "memory": (_MEMORY,),
     "all": (_TASKS, _MEMORY),
 }
-_RANKED = {
-    place: " UNION ALL ".join(index.ranked for index in indexes)
-    + " ORDER BY rank, kind DESC, seq LIMIT :limit OFFSET :offset"
-    for place, indexes in _INDEXES.items()
-}
-_OTHERS = {
-    place: " UNION ALL ".join(index.others for index in indexes)
-    + " ORDER BY kind DESC, seq DESC LIMIT :limit OFFSET :offset"
-    for place, indexes in _INDEXES.items()
-}
-_DETAILS = {index.kind: index.details for index in (_TASKS, _MEMORY)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Hits:
+    """The hits of one index: how many, and from which key on they are ranked."""
+
+    index: _Index
+    total: int
+    first: int
+
+    @property
+    def ranked(self) -> int:
+        return min(self.total, RANKED_MAX)
+
+    @property
+    def others(self) -> int:
+        return self.total - self.ranked
 
 
 def search(
@@ -108,42 +107,38 @@ def search(
     match = matching(words, prefix=prefix)
     if match is None:
         return {"items": [], "total": 0}
-    asked: dict[str, Any] = {"match": match}
-    total = ranked = 0
-    for index in _INDEXES[place]:
-        first = one(connection, index.first_ranked, {"match": match})
-        count = one(connection, index.counted, {"match": match})
-        asked[index.kind] = first["seq"] if first else _EVERYTHING
-        number = count["total"] if count else 0
-        total, ranked = total + number, ranked + min(number, RANKED_MAX)
-    found: list[Row] = []
+    hits = [_hits(connection, index, match) for index in _INDEXES[place]]
+    ranked = sum(each.ranked for each in hits)
+    items: list[Row] = []
     if offset < ranked:
-        found = rows(connection, _RANKED[place], {**asked, "limit": limit, "offset": offset})
-    if ranked < total and offset + limit > ranked:
-        left = {"limit": limit - len(found), "offset": max(offset - ranked, 0)}
-        found += rows(connection, _OTHERS[place], asked | left)
-    shown = {
-        kind: _shown(connection, kind, match, [row["seq"] for row in found if row["kind"] == kind])
-        for kind in {row["kind"] for row in found}
-    }
-    items = [
-        {**shown[row["kind"]][row["seq"]], "score": -row["rank"]}
-        for row in found
-        if row["seq"] in shown[row["kind"]]
-    ]
-    return {"items": items, "total": total}
+        for each in hits:
+            asked = {"match": match, "first": each.first, "limit": offset + limit}
+            items += [_shown(each, row) for row in rows(connection, each.index.ranked, asked)]
+        # Of equal ranks the order stays that of FTS5, which is the same on every page.
+        items = sorted(items, key=lambda item: -item["score"])[offset : offset + limit]
+    passed = max(offset - ranked, 0)
+    for each in hits:
+        if each.others > passed and len(items) < limit:
+            asked = {"match": match, "first": each.first, "offset": passed}
+            asked |= {"limit": limit - len(items)}
+            items += [_shown(each, row) for row in rows(connection, each.index.others, asked)]
+        passed = max(passed - each.others, 0)
+    return {"items": items, "total": sum(each.total for each in hits)}
 
 
-def _shown(connection: Connection, kind: str, match: str, keys: list[int]) -> dict[int, Row]:
-    found = rows(connection, _DETAILS[kind], {"match": match, "keys": json.dumps(keys)})
+def _hits(connection: Connection, index: _Index, match: str) -> _Hits:
+    first = one(connection, index.first_ranked, {"match": match})
+    count = one(connection, index.counted, {"match": match})
+    return _Hits(index, count["total"] if count else 0, first["seq"] if first else _EVERYTHING)
+
+
+def _shown(hits: _Hits, row: Row) -> dict[str, Any]:
     return {
-        row["seq"]: {
-            "kind": kind,
-            "id": text(row["id"]),
-            "title": text(row["title"]) or "",
-            "state": text(row["state"]),
-            "task_id": text(row["task_id"]),
-            "snippet": text(row["snippet"]) or "",
-        }
-        for row in found
+        "kind": hits.index.kind,
+        "id": text(row["id"]),
+        "title": text(row["title"]) or "",
+        "state": text(row["state"]),
+        "task_id": text(row["task_id"]),
+        "snippet": text(row["snippet"]) or "",
+        "score": -row["rank"],
     }
