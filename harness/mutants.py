@@ -15,9 +15,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from harness.candidate import DEFAULT_MANIFEST
 from harness.errors import BadInputError
@@ -25,66 +22,23 @@ from harness.fixture.recipe import Recipe
 from harness.generators.plan import working_directory
 from harness.judge import CHECKER_NAMES, OF_SERVICES
 from harness.model import Severity, Verdict
+from harness.mutant import DEFINITIONS, Mutant, load_mutants, plant
 from harness.play import play
 from harness.progress import Happening, Tell, nobody
 from harness.report.model import Mutant as ReportedMutant
 from harness.report.model import MutantMatrix
 from harness.run import RunResult
 from harness.scenario import FixtureSource, Kill, Scenario
-from harness.suggest import unknown_key
 
 __all__ = [
-    "DEFINITIONS",
-    "Edit",
     "Judged",
-    "Mutant",
     "MutantsResult",
-    "load_mutants",
     "matrix_text",
-    "plant",
     "run_mutants",
 ]
 
-DEFINITIONS = Path(__file__).resolve().parent.parent / "tests" / "mutants"
-"""Where the mutants' definitions lie, several in a YAML file."""
-
-_EDIT_KEYS = ("file", "find", "replace")
-_KEYS = (
-    "name", "breaks", *_EDIT_KEYS, "also", "fixture", "rollback_from", "kill",
-)  # fmt: skip
 _OF_THE_REST = ("rollback", "idempotence", "convergence")
 _OF_THE_APPLIED = tuple(n for n in CHECKER_NAMES if n not in (*_OF_THE_REST, *OF_SERVICES))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """One change of one file of the candidate; `find` stands exactly once in `file`."""
-
-    file: str
-    find: str
-    replace: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
-    """One way to break the candidate: edits of files relative to the folder of its manifest.
-
-    `fixture` names a recipe file in the definitions' folder. `rollback_from` are phases to roll
-    back from and `kill` are crash points (`phase/step`), where it is only seen there.
-    """
-
-    name: str
-    breaks: str
-    edits: tuple[Edit, ...]
-    defined_in: Path
-    fixture: str = "default"
-    rollback_from: tuple[str, ...] = ()
-    kill: tuple[str, ...] = ()
-
-    @property
-    def story(self) -> tuple[object, ...]:
-        """What is played with it, whatever is broken: mutants of one story share a control."""
-        return self.fixture, self.rollback_from, self.kill
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,109 +96,6 @@ class MutantsResult:
         )
 
 
-def load_mutants(directory: Path = DEFINITIONS) -> tuple[Mutant, ...]:
-    """Read every definition in `directory`; BadInputError names file and mutant."""
-    files = sorted(path for path in directory.glob("*.yaml") if not path.stem.startswith("fixture"))
-    mutants = [mutant for path in files for mutant in _load(path)]
-    if not mutants:
-        raise BadInputError(f"{directory} holds no mutants: name a folder with definitions")
-    seen: dict[str, Path] = {}
-    for mutant in mutants:
-        if mutant.name in seen:
-            raise BadInputError(
-                f"{mutant.defined_in}: the mutant `{mutant.name}` is defined in"
-                f" {seen[mutant.name]} too; give it another name"
-            )
-        seen[mutant.name] = mutant.defined_in
-    return tuple(mutants)
-
-
-def _load(path: Path) -> Iterable[Mutant]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, list):
-        raise BadInputError(f"{path} must be a list of mutants")
-    for number, given in enumerate(document, start=1):
-        yield _mutant(given, path, number)
-
-
-def _mutant(given: Any, path: Path, number: int) -> Mutant:
-    if not isinstance(given, dict):
-        raise BadInputError(f"{path}: mutant {number} must be a mapping of keys")
-    where = f"{path}: mutant `{given.get('name', number)}`"
-    for key in given:
-        if key not in _KEYS:
-            raise BadInputError(f"{where}: {unknown_key(key, _KEYS)}")
-    also = given.get("also", [])
-    edits = [{key: given.get(key) for key in _EDIT_KEYS}, *also]
-    lists = {
-        key: tuple(str(item) for item in given.get(key, ())) for key in ("rollback_from", "kill")
-    }
-    return Mutant(
-        name=_text(given, "name", where),
-        breaks=_text(given, "breaks", where),
-        edits=tuple(_edit(edit, where) for edit in edits),
-        defined_in=path,
-        fixture=str(given.get("fixture", "default")),
-        **lists,
-    )
-
-
-def _edit(given: Any, where: str) -> Edit:
-    if not isinstance(given, dict) or set(given) - set(_EDIT_KEYS):
-        raise BadInputError(f"{where}: each edit has the keys {', '.join(_EDIT_KEYS)} only")
-    texts = {key: _text(given, key, where) for key in _EDIT_KEYS}
-    if texts["find"] == texts["replace"]:
-        raise BadInputError(f"{where} is no mutant: `find` and `replace` are the same")
-    return Edit(**texts)
-
-
-def _text(given: dict[str, Any], key: str, where: str) -> str:
-    value = given.get(key)
-    if not isinstance(value, str) or (not value and key != "replace"):
-        raise BadInputError(f"{where} needs the text `{key}`")
-    return value
-
-
-def plant(mutant: Mutant, package: Path, out: Path) -> Path:
-    """Copy the candidate's folder `package` into `out`, patched, and return its manifest.
-
-    BadInputError where the definition is stale (its text is not there exactly once) or what it
-    makes is no program.
-    """
-    copy = out / package.name
-    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.partial"))
-    for edit in mutant.edits:
-        _patch(copy / edit.file, edit, f"{mutant.defined_in}: mutant `{mutant.name}`")
-    manifest = copy / "candidate.yaml"
-    document = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-    document["pythonpath"] = [".."]
-    manifest.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    return manifest
-
-
-def _patch(path: Path, edit: Edit, where: str) -> None:
-    if not path.is_file():
-        raise BadInputError(f"{where} is stale: the candidate has no file {edit.file}")
-    text = path.read_text(encoding="utf-8")
-    count = text.count(edit.find)
-    if count != 1:
-        shown = " ".join(edit.find.split())[:60]
-        raise BadInputError(
-            f"{where} is stale: `{shown}` stands {count} times in {edit.file}, not once;"
-            " follow the candidate's text"
-        )
-    patched = text.replace(edit.find, edit.replace)
-    if path.suffix == ".py":
-        try:
-            compile(patched, edit.file, "exec")
-        except SyntaxError as error:
-            raise BadInputError(f"{where} is no program: {error}") from error
-    path.write_text(patched, encoding="utf-8")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
     """One candidate to play: a mutant, or the unbroken one as its `control`."""
@@ -279,7 +130,9 @@ def run_mutants(
         if name not in {mutant.name for mutant in mutants}:
             raise BadInputError(f"there is no mutant `{name}` in {directory}")
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=working_directory(), prefix="mutants-") as scratch:
+    with tempfile.TemporaryDirectory(
+        dir=working_directory(), prefix="mutants-", ignore_cleanup_errors=True
+    ) as scratch:
         tasks = _tasks(mutants, directory, manifest.resolve(), Path(scratch))
         judged = _judge(tasks, processes, tell)
     result = MutantsResult(judged=judged, elapsed_s=time.monotonic() - began)
@@ -351,7 +204,8 @@ def _run_one(task: _Task) -> _Result:
     """Play one candidate and return the error rules by check; its files are removed.
 
     What `apply` left is judged first. Only where nothing is wrong with that, and always for a
-    control, is it applied again and rolled back.
+    control, is it applied again and rolled back. One whose services are tried is judged by that
+    alone.
     """
     began = time.monotonic()
     mutant = task.mutant
@@ -367,24 +221,34 @@ def _run_one(task: _Task) -> _Result:
         path=mutant.defined_in,
         candidate=task.manifest,
     )
+    if mutant.trial is not None:
+        tried = replace(scenario, checkers=(), trial=mutant.trial)
+        result = play(tried, task.directory / "play")
+    else:
+        result = _migrated(task, scenario)
+    shutil.rmtree(task.directory, ignore_errors=True)
+    return _caught(result), result.applied_digest, time.monotonic() - began
+
+
+def _migrated(task: _Task, scenario: Scenario) -> RunResult:
+    mutant = task.mutant
     result = play(
         scenario if task.control else replace(scenario, checkers=_OF_THE_APPLIED),
         task.directory / "play",
     )
-    if task.control or not _caught(result):
-        interrupted = bool(mutant.rollback_from or mutant.kill)
-        more = replace(
-            scenario,
-            checkers=_OF_THE_REST,
-            rollback_from=mutant.rollback_from,
-            kills=(Kill(during="apply", at=mutant.kill, when=("before", "after")),)
-            if mutant.kill
-            else (),
-        )
-        rest = play(more, task.directory / "more", thorough=not interrupted)
-        result = replace(result, results=(*result.results, *rest.results))
-    shutil.rmtree(task.directory, ignore_errors=True)
-    return _caught(result), result.applied_digest, time.monotonic() - began
+    if not task.control and _caught(result):
+        return result
+    interrupted = bool(mutant.rollback_from or mutant.kill)
+    more = replace(
+        scenario,
+        checkers=_OF_THE_REST,
+        rollback_from=mutant.rollback_from,
+        kills=(Kill(during="apply", at=mutant.kill, when=("before", "after")),)
+        if mutant.kill
+        else (),
+    )
+    rest = play(more, task.directory / "more", thorough=not interrupted)
+    return replace(result, results=(*result.results, *rest.results))
 
 
 def _caught(result: RunResult) -> dict[str, tuple[str, ...]]:

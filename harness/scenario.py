@@ -26,6 +26,7 @@ __all__ = [
     "find_scenario",
     "scenario_files",
     "scenarios_folder",
+    "trial_of",
 ]
 
 _SHOWN_CHARACTERS = 60
@@ -79,8 +80,8 @@ class Trial:
     `checks` are those of `contract`, `api` and `durability` that are made, on the services `only`,
     or on all where it names none. `api` draws `examples` for each operation and phase, until
     there were `requests` to the service; `thorough` takes their place in the full profile, and
-    `requests_max` bounds them. `writes` by `clients` at a time are what `durability` has
-    acknowledged.
+    `requests_max` bounds them; `operations` are the only ones that are asked, by their ids, where
+    it names some. `writes` by `clients` at a time are what `durability` has acknowledged.
     """
 
     checks: tuple[str, ...] = ()
@@ -89,6 +90,7 @@ class Trial:
     requests: int = 1
     thorough: int = 1_500
     requests_max: int = 5_000
+    operations: tuple[str, ...] = ()
     writes: int = 1_000
     clients: int = 4
     seed: int = 1
@@ -220,7 +222,7 @@ class _Reader:
             rollback_from=tuple(data.get("rollback_from", ())),
             kills=(_kill(data["nemesis"]["kill"]),) if "nemesis" in data else (),
             checkers=None if checkers is None else tuple(checkers),
-            trial=_trial(data["services"], seed) if "services" in data else Trial(),
+            trial=trial_of(data["services"], seed) if "services" in data else Trial(),
             expect=Expectation(
                 verdict=expect.get("verdict", "valid"), rules=tuple(expect.get("rules", ()))
             ),
@@ -313,8 +315,19 @@ def _kill(data: dict[str, Any]) -> Kill:
     )
 
 
-def _trial(data: dict[str, Any], seed: int) -> Trial:
+def trial_of(data: dict[str, Any], seed: int = 1) -> Trial:
+    """Return what the key `services` of a scenario or a mutant says.
+
+    ValueError where it does not fit the scenarios' schema.
+    """
+    schema: Any = _validator().schema
+    services = schema["properties"]["services"]
+    errors = list(_validator().evolve(schema=services).iter_errors(data))
+    if errors:
+        place = ".".join(["services", *map(str, errors[0].absolute_path)])
+        raise ValueError(f"{place}: {errors[0].message[:_SHOWN_CHARACTERS]}")
     given = {**(data.get("api") or {}), **(data.get("durability") or {})}
+    given["operations"] = tuple(given.get("operations", ()))
     checks = [
         name for name in ("contract", "api", "durability") if data.get(name) not in (None, False)
     ]

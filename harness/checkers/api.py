@@ -129,6 +129,7 @@ def _wrong_ones(service: Service, url: str, trial: Trial, version: Callable[[], 
         examples=trial.examples,
         seed=trial.seed,
         limit=trial.requests_max,
+        operations=trial.operations,
         version=version,
     )
 
@@ -150,6 +151,7 @@ def _all_kinds(service: Service, url: str, trial: Trial, version: Callable[[], i
                 examples=trial.examples * deeper,
                 seed=trial.seed + turn,
                 limit=left,
+                operations=trial.operations,
                 version=version,
             )
         )

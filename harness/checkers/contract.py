@@ -20,8 +20,9 @@ from deepdiff import DeepDiff
 
 from harness.candidate_services import Service
 from harness.checkers.evidence import Evidence
+from harness.checkers.invariants import violations
 from harness.checkers.recorded import Contract, Recorded, Sent, contracts, filled, found_in
-from harness.checkers.serving import Served, served_after, served_before
+from harness.checkers.serving import Served, digest_copy, served_after, served_before
 from harness.fixture.folder import fixtures_folder
 from harness.model import CheckResult, Finding, Severity
 from harness.services import Running, ServiceError
@@ -82,10 +83,15 @@ def replayed(
     with (
         served_before(evidence, [contract.service], "contract") as before,
         served_after(evidence, [service], "contract") as after,
-        _Replay(contract, service.name, before=before, after=after) as replay,
     ):
-        replay.run(evidence.before.directory)
-    findings = replay.findings[:_FINDINGS_MAX]
+        folder = after.tree.parent
+        was = digest_copy(after.database, folder / "before.sqlite")
+        with _Replay(contract, service.name, before=before, after=after) as replay:
+            replay.run(evidence.before.directory)
+        unsound, _ = violations(
+            was, digest_copy(after.database, folder / "after.sqlite"), service=service.name
+        )
+    findings = unsound + replay.findings[:_FINDINGS_MAX]
     if (more := len(replay.findings) - _FINDINGS_MAX) > 0:
         findings.append(
             Finding(

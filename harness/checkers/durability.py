@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +36,9 @@ __all__ = ["check"]
 _VERIFIES: Final = (
     "Each service is killed with SIGKILL while clients write: after it has started again, every"
     " write that was acknowledged is found by the API and in the database as it was sent, each"
-    " other one is there whole or not at all, what the service showed at rest it shows still, and"
-    " the database is sound."
+    " other one is there whole or not at all; what is sent once more, because nobody acknowledged"
+    " it or because the answer may have been lost, counts once; what the service showed"
+    " at rest it shows still, and the database is sound."
 )
 _DOES_NOT_VERIFY: Final = (
     "Power loss: what a killed process had written is still in the machine's memory. Services"
@@ -47,6 +48,7 @@ _KILLS: Final = 3
 _TIMEOUT_S: Final = 10.0
 _DEADLINE_S: Final = 180.0
 _SHOWN: Final = 5
+_SENT_AGAIN: Final = 20
 
 
 def check(evidence: Evidence, folder: Path | None = None) -> CheckResult:
@@ -70,8 +72,13 @@ def check(evidence: Evidence, folder: Path | None = None) -> CheckResult:
         except ServiceError as error:
             findings.append(Finding(rule="durability/service", cause=str(error)))
             continue
+        except httpx.HTTPError as error:  # at rest, when nobody kills it
+            cause = f"{service.name} was at rest and gave no answer: {error}"
+            findings.append(Finding(rule="durability/no-answer", cause=cause))
+            continue
         examined[f"{service.name} acknowledged writes"] += len(storm.acknowledged)
         examined["unacknowledged writes"] += len(storm.open)
+        examined["writes sent again"] += storm.again
         examined["kills"] += storm.kills
         details.append(
             {
@@ -103,6 +110,7 @@ class _Storm:
     open: list[Written] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     kills: int = 0
+    again: int = 0
     _up: threading.Event = field(default_factory=threading.Event)
     _done: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -120,12 +128,15 @@ class _Storm:
             self._finding("durability/refused", f"a write was answered otherwise: {text}")
             for text in self.refused[:_SHOWN]
         ]
+        amid = digest_copy(self.served.database, folder / "amid.sqlite")
+        findings += self._parts(amid, self.acknowledged, sure=True)
+        findings += self._parts(amid, self.open, sure=False)
+        findings += self._again()
         findings += self._stays()
         findings += self._read_back()
         self.running.stop()
         after = digest_copy(self.served.database, folder / "after.sqlite")
-        with closing(open_read_only(after, at_rest=True)) as database:
-            findings += self._parts(database)
+        findings += self._parts(after, self._resent(), sure=True)
         broken, _ = violations(before, after, service=self.service.name)
         return findings + broken
 
@@ -192,6 +203,28 @@ class _Storm:
             if enough or len(self.refused) > self.trial.writes:
                 self._done.set()
 
+    def _again(self) -> Iterator[Finding]:
+        """Send once more what nobody acknowledged, as its client would, and some that was."""
+        shown = 0
+        with httpx.Client(base_url=self.running.url, timeout=_TIMEOUT_S) as client:
+            for written in self._resent():
+                answer = client.post(written.path, json=written.body)
+                self.again += 1
+                if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
+                    continue
+                shown += 1
+                if shown <= _SHOWN:
+                    yield self._finding(
+                        "durability/not-again",
+                        f"POST {written.path}, sent once more, is neither acknowledged nor known",
+                        key=written.id,
+                        expected="a success, or 409",
+                        actual=f"{answer.status_code}: {answer.text[:200]}",
+                    )
+
+    def _resent(self) -> list[Written]:
+        return [*self.open, *self.acknowledged[-_SENT_AGAIN:]]
+
     # Looking for it again ------------------------------------------------------------------------
 
     def _stays(self) -> Iterator[Finding]:
@@ -233,21 +266,20 @@ class _Storm:
                             actual=f"{answer.status_code}: {answer.text[:200]}",
                         )
 
-    def _parts(self, database: apsw.Connection) -> Iterator[Finding]:
-        lost = half = 0
-        for written, sure in (
-            *((written, True) for written in self.acknowledged),
-            *((written, False) for written in self.open),
-        ):
-            counts = self._counts(database, written)
-            if sure and any(count != 1 for count in counts):
-                lost += 1
-                if lost <= _SHOWN:
-                    yield self._missing(written, counts, "durability/lost", "was acknowledged, and")
-            elif not sure and counts != [counts[0]] * len(counts):
-                half += 1
-                if half <= _SHOWN:
-                    yield self._missing(written, counts, "durability/half", "was interrupted, and")
+    def _parts(self, copy: Path, writes: Iterable[Written], *, sure: bool) -> Iterator[Finding]:
+        """Count the parts of writes: `sure` ones are there, others whole or not at all."""
+        shown = 0
+        with closing(open_read_only(copy, at_rest=True)) as database:
+            for written in writes:
+                counts = self._counts(database, written)
+                wanted = [1 if sure else counts[0]] * len(counts)
+                if counts == wanted:
+                    continue
+                shown += 1
+                if shown <= _SHOWN:
+                    rule = "durability/lost" if sure else "durability/half"
+                    what = "was acknowledged, and" if sure else "was interrupted, and"
+                    yield self._missing(written, counts, rule, what)
 
     def _counts(self, database: apsw.Connection, written: Written) -> list[int]:
         bindings = {"id": written.id, "words": written.words}

@@ -72,6 +72,77 @@ _INVARIANTS: Final = (
         broken="SELECT CAST(name AS BLOB) FROM model_providers WHERE is_active = 1"
         " AND (SELECT count(*) FROM model_providers WHERE is_active = 1) > 1",
     ),
+    _Invariant(
+        rule="failover-not-told",
+        says="the active provider is the one that the last failover went to",
+        tables=("model_providers", "failover_events"),
+        # The key says which, so that an active provider that was never told of is excused only
+        # as long as it stays.
+        broken="WITH state (active, last, seq) AS (SELECT"
+        " (SELECT name FROM model_providers WHERE is_active = 1),"
+        " (SELECT to_provider FROM failover_events ORDER BY seq DESC LIMIT 1),"
+        " (SELECT max(seq) FROM failover_events))"
+        " SELECT CAST(ifnull(active, 'none') || ', failover ' || ifnull(seq, 'none') AS BLOB)"
+        " FROM state WHERE active IS NOT last",
+    ),
+    _Invariant(
+        rule="request-without-usage",
+        says="a reported request is usage that is paid for, once",
+        tables=("provider_requests", "synthetic_usage"),
+        broken="SELECT CAST(r.id AS BLOB) FROM provider_requests AS r WHERE NOT EXISTS"
+        " (SELECT 1 FROM synthetic_usage AS u WHERE u.id = r.id AND u.cost_usd IS r.cost_usd)",
+    ),
+    _Invariant(
+        rule="request-sums",
+        says="the sums of a provider's day are those of its requests",
+        tables=("provider_requests", "provider_performance_metrics"),
+        broken="WITH told AS (SELECT provider, substr(reported_at, 1, 10) AS day,"
+        " count(*) AS requests, sum(success) AS successful, total(tokens_in) AS tokens_in,"
+        " total(tokens_out) AS tokens_out FROM provider_requests GROUP BY 1, 2)"
+        " SELECT CAST(m.provider || ' ' || m.day AS BLOB) FROM provider_performance_metrics AS m"
+        " LEFT JOIN told USING (provider, day) WHERE (m.requests, m.successful_requests,"
+        " m.tokens_in, m.tokens_out) IS NOT (ifnull(told.requests, 0), ifnull(told.successful, 0),"
+        " ifnull(told.tokens_in, 0), ifnull(told.tokens_out, 0))"
+        " UNION SELECT CAST(told.provider || ' ' || told.day AS BLOB) FROM told WHERE NOT EXISTS"
+        " (SELECT 1 FROM provider_performance_metrics AS m"
+        " WHERE (m.provider, m.day) = (told.provider, told.day))",
+    ),
+    _Invariant(
+        rule="check-sums",
+        says="the sums of a provider's day are those of its checks",
+        tables=("model_health_history", "provider_performance_metrics"),
+        broken="SELECT CAST(m.provider || ' ' || m.day AS BLOB)"
+        " FROM provider_performance_metrics AS m WHERE (m.checks, m.healthy_checks) IS NOT"
+        " (SELECT count(*), ifnull(sum(h.healthy), 0) FROM model_health_history AS h"
+        " WHERE h.rolled_up = 1 AND h.provider = m.provider"
+        " AND substr(h.checked_at, 1, 10) = m.day)",
+    ),
+    _Invariant(
+        rule="circle-of-parents",
+        says="no task is its own ancestor",
+        tables=("task_contexts",),
+        broken="WITH RECURSIVE up (start, at) AS (SELECT id, parent_task_id FROM task_contexts"
+        " WHERE parent_task_id IS NOT NULL UNION SELECT up.start, t.parent_task_id FROM up"
+        " JOIN task_contexts AS t ON t.id = up.at WHERE t.parent_task_id IS NOT NULL)"
+        " SELECT CAST(start AS BLOB) FROM up WHERE at = start",
+    ),
+    _Invariant(
+        rule="circle-of-dependencies",
+        says="no task waits for itself",
+        tables=("task_contexts",),
+        broken="WITH RECURSIVE needs (task, needed) AS (SELECT t.id, d.value"
+        " FROM task_contexts AS t, json_each(iif(json_valid(t.depends_on), t.depends_on, '[]'))"
+        " AS d), waits (start, at) AS (SELECT task, needed FROM needs UNION SELECT waits.start,"
+        " needs.needed FROM waits JOIN needs ON needs.task = waits.at)"
+        " SELECT CAST(start AS BLOB) FROM waits WHERE at = start",
+    ),
+    _Invariant(
+        rule="alert-too-early",
+        says="an alert is raised when its share of the budget is spent",
+        tables=("cost_alerts",),
+        broken="SELECT CAST(budget_id || ' ' || period_start || ' ' || threshold_percent AS BLOB)"
+        " FROM cost_alerts WHERE spent_nanousd * 100.0 < limit_nanousd * 1.0 * threshold_percent",
+    ),
 )
 
 # The rule of `devflow.services.costs`: for each day, platform and model the sums of cost_analytics
@@ -126,7 +197,7 @@ def violations(before: Path, after: Path, *, service: str) -> tuple[list[Finding
             backup.step(-1)
         tables = {str(name) for (name,) in now.execute("SELECT name FROM sqlite_master")}
         for invariant in _INVARIANTS:
-            if tables.issuperset(invariant.tables):
+            if tables.issuperset(invariant.tables) and _applies(now, invariant):
                 held += 1
                 found += _new(was, now, invariant, service)
         held += 2
@@ -134,7 +205,8 @@ def violations(before: Path, after: Path, *, service: str) -> tuple[list[Finding
         found += _referring(was, now, service)
         for table in _fulltext(now):
             held += 1
-            found += _in_step(now, table, service)
+            if (wrong := _out_of_step(now, table)) and not _out_of_step(was, table):
+                found.append(_behind(table, wrong, service))
         if tables.issuperset({"cost_analytics", "synthetic_usage"}):
             held += 1
             found += _costs(now, service)
@@ -160,6 +232,15 @@ def _finding(
         expected=expected,
         actual=actual,
     )
+
+
+def _applies(now: apsw.Connection, invariant: _Invariant) -> bool:
+    """Whether the tables have the columns; another schema is the schema checker's to judge."""
+    try:
+        now.execute(f"EXPLAIN {invariant.broken}").close()
+    except apsw.SQLError:
+        return False
+    return True
 
 
 def _new(
@@ -213,18 +294,24 @@ def _fulltext(now: apsw.Connection) -> list[str]:
     ]
 
 
-def _in_step(now: apsw.Connection, table: str, service: str) -> Iterator[Finding]:
+def _out_of_step(database: apsw.Connection, table: str) -> str | None:
+    """Return what FTS5 says of an index that is not its table's; it checks by an INSERT."""
     name = quote(table)
     try:
-        now.execute(f"INSERT INTO {name}({name}, rank) VALUES ('integrity-check', 1)")
+        database.execute(f"INSERT INTO {name}({name}, rank) VALUES ('integrity-check', 1)")
     except apsw.Error as error:
-        yield _finding(
-            service,
-            "fulltext",
-            f"the full-text index {table} is out of step with its rows",
-            table=table,
-            actual=str(error),
-        )
+        return str(error)
+    return None
+
+
+def _behind(table: str, wrong: str, service: str) -> Finding:
+    return _finding(
+        service,
+        "fulltext",
+        f"the full-text index {table} is out of step with its rows",
+        table=table,
+        actual=wrong,
+    )
 
 
 def _costs(now: apsw.Connection, service: str) -> Iterator[Finding]:

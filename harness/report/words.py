@@ -83,6 +83,8 @@ def facts(document: Mapping[str, Any], *, apart: bool = True) -> list[tuple[str,
             made.append((f"{number:,}", f"{what} {_compared(document)}"))
     if rows and lines and not apart:
         made[-1] = (f"{rows:,}", f"rows and {lines:,} log lines {_compared(document)}")
+    if requests := _requests(document):
+        made.append((f"{requests:,}", "requests to services"))
     if matrix := document["mutants"]:
         made.append((f"{matrix['caught']}/{matrix['tried']}", "mutants caught"))
     if crashes := document["crash_points"]:
@@ -92,6 +94,16 @@ def facts(document: Mapping[str, Any], *, apart: bool = True) -> list[tuple[str,
     if alarms := document["false_alarms"]:
         made.append((f"{len(alarms['alarms'])}/{alarms['fixtures']:,}", "false alarms"))
     return made
+
+
+def _requests(document: Mapping[str, Any]) -> int:
+    """Return how many requests the checks of services sent in all, writes before kills too."""
+    return sum(
+        number
+        for check in ("contract", "api", "durability")
+        for kind, number in document["examined"].get(check, {}).items()
+        if kind.endswith((" requests", " acknowledged writes", "unacknowledged writes"))
+    )
 
 
 def _compared(document: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from harness import campaign
 from harness.candidate import DEFAULT_MANIFEST
 from harness.generators.observed import HAZARDS
 from harness.model import Verdict
-from harness.mutants import Edit, Mutant, plant
+from harness.mutant import Edit, Mutant, plant
 from harness.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,17 +13,8 @@ from harness.candidate import DEFAULT_MANIFEST, Candidate
 from harness.errors import BadInputError
 from harness.fixture.recipe import Recipe
 from harness.model import Verdict
-from harness.mutants import (
-    DEFINITIONS,
-    Edit,
-    Judged,
-    Mutant,
-    MutantsResult,
-    load_mutants,
-    matrix_text,
-    plant,
-    run_mutants,
-)
+from harness.mutant import DEFINITIONS, Edit, Mutant, load_mutants, plant
+from harness.mutants import Judged, MutantsResult, matrix_text, run_mutants
 
 PACKAGE = DEFAULT_MANIFEST.parent
 MUTANTS = load_mutants()

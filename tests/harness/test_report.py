@@ -13,7 +13,7 @@ import report_inputs
 
 from harness import report
 from harness.errors import BadInputError, EnvironmentFaultError, InvariantError
-from harness.model import Verdict
+from harness.model import CheckResult, Verdict
 from harness.report import digests, words
 from harness.report.document import as_document, plain
 from harness.report.files import REPORT_FILES, write_atomically
@@ -228,6 +228,16 @@ def test_the_summary_line_tells_all_that_matters() -> None:
         " 0/500 false alarms;"
         " report: reports/x/report.html (throw-away key: nobody vouches for it)"
     )
+
+
+def test_the_summary_line_counts_what_services_were_asked() -> None:
+    asked = {"costs requests": 1_200, "refusals that changed nothing": 300}
+    wrote = {"costs acknowledged writes": 50, "unacknowledged writes": 3, "kills": 4}
+    run = report_inputs.rehearsal(
+        CheckResult.judged("api", (), asked, verifies="v", does_not_verify="n"),
+        CheckResult.judged("durability", (), wrote, verifies="v", does_not_verify="n"),
+    )
+    assert "1,253 requests to services" in words.summary_line(as_document(run))
 
 
 def test_rows_that_failed_are_examined_and_not_proven() -> None:
