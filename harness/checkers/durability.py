@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,8 @@ _VERIFIES: Final = (
     "Each service is killed with SIGKILL while clients write: after it has started again, every"
     " write that was acknowledged is found by the API and in the database as it was sent, each"
     " other one is there whole or not at all; what is sent once more, because nobody acknowledged"
-    " it or because the answer may have been lost, counts once; what the service showed"
+    " it or because the answer may have been lost, counts once, and other content"
+    " under a known id takes the place of the first or is refused; what the service showed"
     " at rest it shows still, and the database is sound."
 )
 _DOES_NOT_VERIFY: Final = (
@@ -132,6 +133,7 @@ class _Storm:
         findings += self._parts(amid, self.acknowledged, sure=True)
         findings += self._parts(amid, self.open, sure=False)
         findings += self._again()
+        self._otherwise()
         findings += self._stays()
         findings += self._read_back()
         self.running.stop()
@@ -221,6 +223,20 @@ class _Storm:
                         expected="a success, or 409",
                         actual=f"{answer.status_code}: {answer.text[:200]}",
                     )
+
+    def _otherwise(self) -> None:
+        """Send other content under ids that are known: where it is refused, the first must stay."""
+        with httpx.Client(base_url=self.running.url, timeout=_TIMEOUT_S) as client:
+            for place in range(
+                max(0, len(self.acknowledged) - _SENT_AGAIN), len(self.acknowledged)
+            ):
+                was = self.acknowledged[place]
+                other = replace(was, words=f"{was.words} otherwise")
+                if other.body == was.body:
+                    continue
+                self.again += 1
+                if client.post(other.path, json=other.body).is_success:
+                    self.acknowledged[place] = other
 
     def _resent(self) -> list[Written]:
         return [*self.open, *self.acknowledged[-_SENT_AGAIN:]]
