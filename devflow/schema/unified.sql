@@ -478,19 +478,24 @@ CREATE TABLE platform_providers (
 );
 CREATE INDEX idx_platform_provider ON platform_providers (provider);
 
--- What is believed of a platform at a kind of task: successes and failures, older ones faded, the prior included.
+-- What outcomes taught of a platform at one kind of task: a Beta distribution of success, and means of duration and cost
+-- over `weight` outcomes. All three are discounted with each outcome, so that what is long ago counts less.
 CREATE TABLE routing_beliefs (
     seq INTEGER PRIMARY KEY,
     platform TEXT NOT NULL,
     capability_domain TEXT NOT NULL,
     task_type TEXT NOT NULL,
-    successes REAL NOT NULL CHECK (successes >= 0),
-    failures REAL NOT NULL CHECK (failures >= 0),
-    updated_at TEXT,
-    UNIQUE (capability_domain, task_type, platform)
+    successes REAL NOT NULL CHECK (successes >= 1.0),
+    failures REAL NOT NULL CHECK (failures >= 1.0),
+    weight REAL NOT NULL CHECK (weight >= 0.0),
+    duration_seconds REAL CHECK (duration_seconds >= 0.0),
+    cost_usd REAL CHECK (cost_usd >= 0.0),
+    outcomes INTEGER NOT NULL DEFAULT 0 CHECK (outcomes >= 0),
+    updated_at TEXT NOT NULL,
+    UNIQUE (platform, capability_domain, task_type)
 );
 
--- Each decision with its explanation (JSON), and its outcome once that is told: `success` NULL is in flight.
+-- Each decision with all that it was computed from: `candidates` and `weights` are JSON. Without `reported_at` it is open.
 CREATE TABLE routing_decisions (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -498,17 +503,20 @@ CREATE TABLE routing_decisions (
     capability_domain TEXT NOT NULL,
     task_type TEXT NOT NULL,
     platform TEXT NOT NULL,
-    explanation TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    weights TEXT NOT NULL,
+    candidates TEXT NOT NULL,
     decided_at TEXT NOT NULL,
     success INTEGER CHECK (success IN (0, 1)),
-    duration_seconds REAL CHECK (duration_seconds >= 0),
+    duration_seconds REAL CHECK (duration_seconds >= 0.0),
+    cost_usd REAL CHECK (cost_usd >= 0.0),
     tokens INTEGER CHECK (tokens >= 0),
-    cost_usd REAL CHECK (cost_usd >= 0),
-    user_satisfaction INTEGER CHECK (user_satisfaction BETWEEN 1 AND 5),
-    outcome_at TEXT
+    satisfaction INTEGER CHECK (satisfaction BETWEEN 1 AND 5),
+    reported_at TEXT,
+    CHECK ((success IS NULL) = (reported_at IS NULL))
 );
-CREATE INDEX idx_decision_task ON routing_decisions (task_id);
-CREATE INDEX idx_decision_in_flight ON routing_decisions (platform, decided_at) WHERE success IS NULL;
+CREATE INDEX idx_routing_open ON routing_decisions (platform, decided_at) WHERE reported_at IS NULL;
+CREATE INDEX idx_routing_task ON routing_decisions (task_id);
 
 -- Versions -----------------------------------------------------------------------------------------------------------
 

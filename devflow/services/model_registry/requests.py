@@ -11,8 +11,9 @@ import uuid
 from devflow.services.costs.recording import Usage, record_usage
 from devflow.services.errors import ConflictError, MissingError
 from devflow.services.model_registry.metrics import count_request
+from devflow.services.performance import Happened, feed
 from devflow.services.store import Connection, Row, one
-from devflow.services.values import iso_now, number, whole
+from devflow.services.values import iso_now
 
 __all__ = ["DOMAIN", "found", "report"]
 
@@ -22,7 +23,6 @@ DOMAIN = "model_requests"
 _TOLD = (
     "provider", "agent_type", "model", "success", "error", "duration_ms", "tokens_in", "tokens_out",
 )  # fmt: skip
-_SURE_AFTER = 20  # requests until half of the confidence is reached
 
 
 def report(connection: Connection, told: Row) -> tuple[bool, Row]:
@@ -62,7 +62,19 @@ def report(connection: Connection, told: Row) -> tuple[bool, Row]:
     )
     assert row is not None  # noqa: S101 - RETURNING yields the row
     count_request(connection, request=row, day=at[:10])
-    _feed(connection, row, at=at)
+    feed(
+        connection,
+        platform=provider,
+        domain=DOMAIN,
+        task_type=row["agent_type"],
+        day=at[:10],
+        what=Happened(
+            success=bool(row["success"]),
+            duration_s=row["duration_ms"] / 1000,
+            tokens=(row["tokens_in"] or 0) + (row["tokens_out"] or 0),
+            cost_usd=row["cost_usd"] or 0.0,
+        ),
+    )
     return True, row
 
 
@@ -77,42 +89,3 @@ def found(connection: Connection, identifier: str) -> Row:
 def _same(told: Row, known: Row) -> bool:
     cost = told["cost_usd"]
     return all(told[name] == known[name] for name in _TOLD) and cost in (None, known["cost_usd"])
-
-
-def _feed(connection: Connection, request: Row, *, at: str) -> None:
-    """Add the request to its provider's performance at its kind of work, on its day."""
-    key = (request["provider"], DOMAIN, request["agent_type"], at[:10])
-    connection.execute(
-        "INSERT INTO platform_performance (platform, capability_domain, task_type,"
-        " measurement_period_start, measurement_period_end) VALUES (?1, ?2, ?3, ?4, ?4)"
-        " ON CONFLICT (platform, capability_domain, task_type, measurement_period_start)"
-        " DO NOTHING",
-        key,
-    )
-    known = one(
-        connection,
-        "SELECT * FROM platform_performance WHERE platform = ? AND capability_domain = ?"
-        " AND task_type = ? AND measurement_period_start = ?",
-        key,
-    )
-    assert known is not None  # noqa: S101 - it was just put there
-    before = max(0, whole(known["total_tasks"]) or 0)
-    tokens = (request["tokens_in"] or 0) + (request["tokens_out"] or 0)
-    connection.execute(
-        "UPDATE platform_performance SET total_tasks = ?2, success_rate = ?3,"
-        " average_duration_seconds = ?4, average_token_usage = ?5, average_cost_usd = ?6,"
-        " confidence_score = ?7, last_updated = CURRENT_TIMESTAMP WHERE seq = ?1",
-        (
-            known["seq"],
-            before + 1,
-            min(1.0, _mean(known["success_rate"], before, request["success"])),
-            _mean(known["average_duration_seconds"], before, request["duration_ms"] / 1000),
-            round(_mean(known["average_token_usage"], before, tokens)),
-            _mean(known["average_cost_usd"], before, request["cost_usd"] or 0.0),
-            (before + 1) / (before + 1 + _SURE_AFTER),
-        ),
-    )
-
-
-def _mean(mean: object, of: int, one_more: float) -> float:
-    return ((number(mean) or 0.0) * of + one_more) / (of + 1)
