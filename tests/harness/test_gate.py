@@ -97,5 +97,5 @@ def test_the_full_profile_does_more_of_everything() -> None:
     assert full.false_alarms >= 500 > quick.false_alarms
     assert full.slow
     assert full.budget_s > 1_000
-    assert quick.budget_s + 2 * quick.least_s < 180
+    assert quick.budget_s + 2 * quick.least_s < 300
     assert not quick.slow
