@@ -1,7 +1,7 @@
-"""The migration for operators: `python -m devflow migrate plan|apply|status|rollback`.
+"""What operators call: `python -m devflow migrate plan|apply|status|rollback` and `serve`.
 
-The same phases as the candidate contract's, called in this process, told in words. Exit codes are
-the contract's too: 0 done, 1 failed and nothing changed, 3 failed on the way.
+Migrating runs the same phases as the candidate contract's, in this process, told in words. Its exit
+codes are the contract's too: 0 done, 1 failed and nothing changed, 3 failed on the way.
 """
 
 from __future__ import annotations
@@ -196,6 +196,18 @@ def _rollback(tree: Path) -> None:
         click.echo("rolled back: databases and configuration are what they were")
     else:
         click.echo("nothing to roll back: no migration was begun")
+
+
+@_devflow.command("serve")
+@click.option(
+    "--only", "only", multiple=True, metavar="NAME", help="Run this service alone; may be repeated."
+)
+def _serve(only: tuple[str, ...]) -> int:
+    """Run the services on the database that DEVFLOW_DB_PATH names, until a signal stops them."""
+    # What serves is not needed where somebody only migrates.
+    from devflow.serving import serve  # noqa: PLC0415
+
+    return serve(only)
 
 
 def _in_words(state: str) -> str:

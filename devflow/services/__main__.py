@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 
 import uvicorn
 
@@ -10,7 +13,7 @@ from devflow.services.app import create_app
 from devflow.services.catalogue import MODULES, load
 from devflow.services.errors import ConfigurationError
 from devflow.services.logs import configure
-from devflow.services.settings import PORTS, load_settings
+from devflow.services.settings import load_settings
 
 _GRACE_S = 10
 _KEEP_ALIVE_S = 60
@@ -28,10 +31,12 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure(name, settings.log_level)
+    if os.environ.get("DEVFLOW_SUPERVISED"):
+        threading.Thread(target=_end_with_supervisor, daemon=True).start()
     uvicorn.run(
         create_app(load(name), settings),
         host=settings.host,
-        port=int(arguments[1]) if len(arguments) > 1 else PORTS[name],
+        port=int(arguments[1]) if len(arguments) > 1 else settings.port(name),
         log_config=None,
         access_log=False,
         loop="uvloop",
@@ -40,6 +45,12 @@ def main(arguments: list[str]) -> int:
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
     return 0
+
+
+def _end_with_supervisor() -> None:
+    """Stop as at SIGTERM when the supervisor is gone, and with it its end of this pipe."""
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from devflow.migration.configuration import configuration_files, rewritten
 from devflow.services.errors import ConfigurationError
@@ -34,6 +34,19 @@ PORTS: Mapping[str, int] = {
 _LEGACY_VARIABLES = ("DATABASE_PATH", "VECTOR_DB_PATH", "VECTOR_DATABASE_PATH")
 
 
+def _ports(told: Any) -> Any:
+    """Read `costs=9086,routing=9088`: the ports that are other ones than `PORTS` says."""
+    if not isinstance(told, str):
+        return told
+    ports: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in told.split(","))):
+        name, _, port = part.partition("=")
+        if name not in PORTS:
+            raise ValueError(f"{name!r} is no service; there are {', '.join(PORTS)}")
+        ports[name] = port
+    return ports
+
+
 class Settings(BaseSettings):
     """What the environment says, with the defaults of one machine."""
 
@@ -41,6 +54,9 @@ class Settings(BaseSettings):
 
     db_path: Path = Field(Path("devflow.sqlite"), validation_alias="DEVFLOW_DB_PATH")
     host: str = Field("127.0.0.1", validation_alias="DEVFLOW_HOST")
+    ports: Annotated[
+        dict[str, Annotated[int, Field(ge=1, le=65_535)]], NoDecode, BeforeValidator(_ports)
+    ] = Field({}, validation_alias="DEVFLOW_PORTS")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL"
     )
@@ -63,6 +79,10 @@ class Settings(BaseSettings):
     )
     retention_days: int = Field(30, ge=1, le=36_500, validation_alias="DEVFLOW_RETENTION_DAYS")
     seed: int | None = Field(None, validation_alias="DEVFLOW_SEED")
+
+    def port(self, name: str) -> int:
+        """Return the port of the service of that name."""
+        return self.ports.get(name, PORTS[name])
 
 
 def load_settings() -> Settings:

@@ -71,7 +71,7 @@ def served_before(evidence: Evidence, names: Iterable[str], place: str) -> Itera
 def _folder(evidence: Evidence, place: str) -> Path:
     if evidence.work is None or evidence.tree is None:
         raise InvariantError("a check of services was asked for a run without a migrated tree")
-    return evidence.work / place
+    return (evidence.work / place).resolve()  # a service has a working directory of its own
 
 
 def _copied(tree: Path, to: Path, *, without: Iterable[str] = ()) -> Path:
