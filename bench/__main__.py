@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ import apsw
 
 from bench.outcome import lines
 from bench.planted import PLANTED
+from bench.routing import measure_routing, routing_lines
 from bench.serving import SIZES, measure_serving, serving_lines
+from bench.vectors import measure_vectors, vector_lines
 
 _TIMES = 3
 _SMALL_SHARE = 0.1
@@ -28,6 +31,7 @@ _SERVING_S = 1.5
 _ROOT = Path(__file__).resolve().parent.parent
 
 Told = dict[str, Any]
+Part = tuple[Told, Iterable[str]]
 
 
 def step(name: str, *arguments: object) -> Told | None:
@@ -96,7 +100,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=_TIMES, help="of which the median counts")
     parser.add_argument("--out", type=Path, default=_ROOT / "reports" / "bench.json")
     parser.add_argument(
-        "--only", choices=("migration", "serving"), help="one half; both where it is left out"
+        "--only", choices=PARTS, action="append", help="this part; all where it is left out"
     )
     given = parser.parse_args()
     result: Told = {
@@ -107,15 +111,10 @@ def main() -> None:
         "seed": given.seed,
     }
     told: list[str] = []
-    if given.only != "serving":
-        result |= _migration(given)
-        told += lines(result)
-    if given.only != "migration":
-        sizes = tuple(max(10, int(size * given.scale)) for size in SIZES)
-        result["serving"] = measure_serving(
-            sizes=sizes, seed=given.seed, seconds=_SERVING_S, say=say
-        )
-        told += ["", *serving_lines(result["serving"])]
+    for part in given.only or PARTS:
+        measured, said = PARTS[part](given)
+        result |= measured
+        told += ["", *said]
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for line in told:
@@ -123,7 +122,7 @@ def main() -> None:
     print(f"as JSON: {given.out}")  # noqa: T201
 
 
-def _migration(given: argparse.Namespace) -> Told:
+def _migration(given: argparse.Namespace) -> Part:
     """Measure the migration and the checker on a tenth of the rows, then on all of them."""
     result: Told = {"planted": PLANTED, "fidelity": step("fidelity")}
     for name, scale in (("small", given.scale * _SMALL_SHARE), ("large", given.scale)):
@@ -131,7 +130,34 @@ def _migration(given: argparse.Namespace) -> Told:
             result[name] = measure(
                 Path(folder), scale=scale, seed=given.seed, times=given.times, full=name == "large"
             )
-    return result
+    return result, lines({**result, "seed": given.seed, "sqlite": apsw.sqlite_lib_version()})
+
+
+def _sizes(given: argparse.Namespace) -> tuple[int, ...]:
+    return tuple(max(10, int(size * given.scale)) for size in SIZES)
+
+
+def _serving(given: argparse.Namespace) -> Part:
+    found = measure_serving(sizes=_sizes(given), seed=given.seed, seconds=_SERVING_S, say=say)
+    return {"serving": found}, serving_lines(found)
+
+
+def _vectors(given: argparse.Namespace) -> Part:
+    found = measure_vectors(sizes=_sizes(given), seed=given.seed, say=say)
+    return {"vectors": found}, vector_lines(found)
+
+
+def _routing(given: argparse.Namespace) -> Part:
+    found = measure_routing(seed=given.seed)
+    return {"routing": found}, routing_lines(found)
+
+
+PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
+    "migration": _migration,
+    "serving": _serving,
+    "vectors": _vectors,
+    "routing": _routing,
+}
 
 
 def _commit() -> str:

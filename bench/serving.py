@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 from bench.load import Rate, Request, Requests, run_load
 from bench.memories import MODEL, build_memories, sentence, vectors
+from bench.migrating import migrate
 
 __all__ = ["CLIENTS", "SIZES", "measure_serving", "serving_lines", "words_sought"]
 
@@ -135,10 +136,7 @@ def _trees(folder: Path, number: int, *, seed: int) -> tuple[Path, Path]:
     before, after = folder / "before", folder / "after"
     build_memories(before, number, seed=seed)
     shutil.copytree(before, after)
-    command = [sys.executable, "-m", "devflow", "migrate", "apply", str(after)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"bench: the migration failed: {done.stderr.strip()[-2000:]}")
+    migrate(str(after))
     return before, after
 
 

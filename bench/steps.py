@@ -23,6 +23,7 @@ from typing import Any
 import apsw
 
 from bench.fidelity import TYPE_DIFFERENCES, duplicates_found, told_apart
+from bench.migrating import migrate
 from bench.planted import plant_in_legacy, plant_in_unified, reorder
 from harness.candidate import Candidate
 from harness.checkers import rows
@@ -31,7 +32,6 @@ from harness.database import open_read_only, quote, row_tables
 from harness.fixture.build import build
 from harness.fixture.recipe import Recipe
 from harness.mapping import Mapping
-from harness.model import DATABASES
 from harness.snapshot import Snapshot
 
 __all__ = ["main"]
@@ -89,34 +89,6 @@ def sqldiff(left: str, right: str) -> Told:
         "seconds": took,
         "found": sum(line.startswith(changes) for line in done.stdout.splitlines()),
     }
-
-
-def migrate(tree: str) -> Told:
-    """Apply the migration as an operator's command would; tell the seconds of each step."""
-    paths = {**DATABASES, "registry": "logs/model-registry.log"}
-    request = {"contract": 1, "tree": tree, "paths": paths, "until": "cleanup"}
-    steps: dict[str, float] = {}
-    began = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "devflow.migration", "apply"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None  # noqa: S101 - piped
-        assert process.stdout is not None  # noqa: S101 - piped
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.close()
-        since = began
-        for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "step_started":
-                since = time.perf_counter()
-            elif event["event"] == "step_done":
-                steps[event["step"]] = time.perf_counter() - since
-            elif event["event"] == "error":
-                raise SystemExit(f"the migration failed: {event['text']}")
-    return {"seconds": time.perf_counter() - began, "steps": steps}
 
 
 def copy(source: str, target: str) -> Told:
