@@ -59,7 +59,8 @@ class View:
     def _of_plain(self, unit: Floats, wanted: int) -> Likely:
         assert self.vectors is not None  # noqa: S101
         places = np.flatnonzero(self.alive)
-        cosine = self.vectors[places] @ unit
+        whole = len(places) == len(self.alive)  # then nothing needs to be copied first
+        cosine = (self.vectors if whole else self.vectors[places]) @ unit
         rest: float | None = None
         if len(places) > wanted:
             rest = float(np.partition(cosine, len(places) - wanted)[len(places) - wanted]) - _SLACK
