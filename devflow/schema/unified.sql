@@ -467,6 +467,96 @@ END;
 
 -- Knowledge learning --------------------------------------------------------------------------------------------------
 
+-- The blocks that were learned: what was read of each (a digest of its content), and by which rules of extraction. A block
+-- without a row here is still to be learned. One whose content changes loses its row and, with it, all that it mentioned.
+CREATE TABLE knowledge_learned (
+    block_seq INTEGER PRIMARY KEY REFERENCES memory_blocks (seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    rules TEXT NOT NULL,
+    learned_at TEXT NOT NULL
+);
+
+-- Which block mentions which entity, how often, and the words around the first time, masked.
+CREATE TABLE knowledge_mentions (
+    seq INTEGER PRIMARY KEY,
+    block_seq INTEGER NOT NULL REFERENCES knowledge_learned (block_seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    entity_seq INTEGER NOT NULL REFERENCES knowledge_entities (seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    times INTEGER NOT NULL CHECK (times > 0),
+    snippet TEXT NOT NULL,
+    UNIQUE (block_seq, entity_seq)
+);
+CREATE INDEX idx_mention_entity ON knowledge_mentions (entity_seq, block_seq);
+
+-- In how many blocks two entities are mentioned together: kept by triggers, so equal to the mentions whoever deletes one.
+-- `relationship_seq`: the row of entity_relationships that stands for the pair and was discovered, not migrated or told.
+CREATE TABLE knowledge_pairs (
+    seq INTEGER PRIMARY KEY,
+    first_seq INTEGER NOT NULL REFERENCES knowledge_entities (seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    second_seq INTEGER NOT NULL REFERENCES knowledge_entities (seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    blocks INTEGER NOT NULL CHECK (blocks > 0),
+    relationship_seq INTEGER UNIQUE REFERENCES entity_relationships (seq) ON UPDATE CASCADE ON DELETE SET NULL,
+    UNIQUE (first_seq, second_seq),
+    CHECK (first_seq < second_seq)
+);
+CREATE INDEX idx_pair_second ON knowledge_pairs (second_seq);
+
+-- With a row here, something was learned or forgotten since the strengths of relationships were reckoned.
+CREATE TABLE knowledge_stale (seq INTEGER PRIMARY KEY CHECK (seq = 1));
+
+-- Entities that extraction put in: they go again once no block mentions them and nobody ever said anything of them.
+CREATE TABLE knowledge_discovered (
+    entity_seq INTEGER PRIMARY KEY REFERENCES knowledge_entities (seq) ON UPDATE CASCADE ON DELETE CASCADE
+);
+
+-- What an entity's row said before the first feedback: what it says since follows from this and the feedback alone.
+CREATE TABLE knowledge_priors (
+    entity_seq INTEGER PRIMARY KEY REFERENCES knowledge_entities (seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    confidence REAL NOT NULL CHECK (confidence BETWEEN 0.0 AND 1.0),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'confirmed', 'rejected')),
+    uses INTEGER NOT NULL
+);
+CREATE TABLE knowledge_feedback (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    entity_seq INTEGER NOT NULL REFERENCES knowledge_priors (entity_seq) ON UPDATE CASCADE ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('confirm', 'reject', 'use')),
+    given_at TEXT NOT NULL
+);
+CREATE INDEX idx_feedback_entity ON knowledge_feedback (entity_seq, kind);
+
+CREATE TRIGGER memory_blocks_unlearned AFTER UPDATE OF content ON memory_blocks WHEN NEW.content IS NOT OLD.content BEGIN
+    DELETE FROM knowledge_learned WHERE block_seq = NEW.seq;
+END;
+CREATE TRIGGER knowledge_learned_added AFTER INSERT ON knowledge_learned BEGIN
+    INSERT INTO knowledge_stale (seq) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM knowledge_stale);
+END;
+CREATE TRIGGER knowledge_learned_gone AFTER DELETE ON knowledge_learned BEGIN
+    INSERT INTO knowledge_stale (seq) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM knowledge_stale);
+END;
+CREATE TRIGGER knowledge_mentions_paired AFTER INSERT ON knowledge_mentions BEGIN
+    INSERT INTO knowledge_pairs (first_seq, second_seq, blocks)
+    SELECT min(NEW.entity_seq, entity_seq), max(NEW.entity_seq, entity_seq), 1
+    FROM knowledge_mentions WHERE block_seq = NEW.block_seq AND entity_seq <> NEW.entity_seq
+    ON CONFLICT (first_seq, second_seq) DO UPDATE SET blocks = blocks + 1;
+END;
+CREATE TRIGGER knowledge_mentions_parted AFTER DELETE ON knowledge_mentions BEGIN
+    DELETE FROM knowledge_pairs WHERE blocks = 1 AND (first_seq, second_seq) IN (
+        SELECT min(OLD.entity_seq, entity_seq), max(OLD.entity_seq, entity_seq)
+        FROM knowledge_mentions WHERE block_seq = OLD.block_seq
+    );
+    UPDATE knowledge_pairs SET blocks = blocks - 1 WHERE (first_seq, second_seq) IN (
+        SELECT min(OLD.entity_seq, entity_seq), max(OLD.entity_seq, entity_seq)
+        FROM knowledge_mentions WHERE block_seq = OLD.block_seq
+    );
+END;
+CREATE TRIGGER knowledge_pairs_counted AFTER UPDATE OF blocks ON knowledge_pairs
+WHEN NEW.relationship_seq IS NOT NULL BEGIN
+    UPDATE entity_relationships SET confirmed_count = NEW.blocks WHERE seq = NEW.relationship_seq;
+END;
+CREATE TRIGGER knowledge_pairs_gone AFTER DELETE ON knowledge_pairs WHEN OLD.relationship_seq IS NOT NULL BEGIN
+    DELETE FROM entity_relationships WHERE seq = OLD.relationship_seq;
+END;
+
 -- Routing -------------------------------------------------------------------------------------------------------------
 
 -- Which model providers a platform works with; one that is named nowhere here does not depend on the registry.

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     health_interval_s: float = Field(
         30.0, gt=0, le=86_400, validation_alias="DEVFLOW_HEALTH_INTERVAL_S"
     )
+    learn_interval_s: float = Field(
+        60.0, gt=0, le=86_400, validation_alias="DEVFLOW_LEARN_INTERVAL_S"
+    )
     retention_days: int = Field(30, ge=1, le=36_500, validation_alias="DEVFLOW_RETENTION_DAYS")
     seed: int | None = Field(None, validation_alias="DEVFLOW_SEED")
 

@@ -20,7 +20,7 @@ from harness.services import Running, running
 
 __all__ = ["Served", "digest_copy", "served_after", "served_before"]
 
-_UNASKED_S = "86400"  # how often a registry checks by itself: not while anything is compared
+_UNASKED_S = "86400"  # how often a service works by itself: not while anything is compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ def served_after(evidence: Evidence, services: Iterable[Service], place: str) ->
             **seen.environment,
             "DEVFLOW_DB_PATH": str(tree / DATABASES["root"]),
             "DEVFLOW_HEALTH_INTERVAL_S": _UNASKED_S,
+            "DEVFLOW_LEARN_INTERVAL_S": _UNASKED_S,
             "DEVFLOW_SEED": "1",
         }
         with running(services, environment=environment, logs=folder / "logs") as found:
