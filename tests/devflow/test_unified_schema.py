@@ -181,7 +181,40 @@ def test_every_trigger_was_meant_by_a_test(db: apsw.Connection) -> None:
                                                            "status_change", "completion")),
         *(f"synthetic_usage_counts_{when}" for when in ("insert", "delete", "before", "after")),
         *(f"cost_sums_shown_{when}" for when in ("insert", "update")),
+        "memory_blocks_unlearned",
+        *(f"knowledge_learned_{what}" for what in ("added", "gone")),
+        *(f"knowledge_mentions_{what}" for what in ("paired", "parted")),
+        *(f"knowledge_pairs_{what}" for what in ("counted", "gone")),
     }  # fmt: skip
+
+
+def test_pairs_of_entities_are_counted_whoever_deletes_what_mentions_them(
+    db: apsw.Connection,
+) -> None:
+    db.execute("INSERT INTO memory_blocks (id, task_id, session_id, block_type, label, content)"
+               " VALUES ('n', 't', 's', 'decision', 'l', 'c');"
+               "INSERT INTO knowledge_entities (seq, id, entity_type, name, extraction_source)"
+               " VALUES (7, 'x', 'rule', 'x', '{}'), (8, 'y', 'rule', 'y', '{}');"
+               "INSERT INTO knowledge_learned SELECT seq, 'd', 'r', 'now' FROM memory_blocks;"
+               "INSERT INTO knowledge_mentions (block_seq, entity_seq, times, snippet)"
+               " SELECT b.seq, e.seq, 1, 's' FROM memory_blocks AS b, knowledge_entities AS e"
+               " WHERE e.seq IN (7, 8);"
+               "INSERT INTO entity_relationships (seq, source_entity_id, target_entity_id,"
+               " relationship_type, confirmed_count) VALUES (5, 'x', 'y', 'co_occurs', 2);"
+               "UPDATE knowledge_pairs SET relationship_seq = 5")  # fmt: skip
+    counted = "SELECT p.blocks, r.confirmed_count FROM knowledge_pairs AS p LEFT JOIN"
+    counted += " entity_relationships AS r ON r.seq = p.relationship_seq"
+    assert ask(db, counted) == [(2, 2)]
+    assert ask(db, "DELETE FROM knowledge_stale RETURNING seq") == [(1,)]
+    db.execute("UPDATE memory_blocks SET label = 'l', content = content")
+    assert ask(db, counted) == [(2, 2)]
+    db.execute("UPDATE memory_blocks SET content = 'new' WHERE id = 'n'")
+    assert ask(db, counted) == [(1, 1)]
+    assert ask(db, "SELECT seq FROM knowledge_stale") == [(1,)]
+    db.execute("DELETE FROM memory_blocks")
+    assert ask(db, counted) == []
+    assert ask(db, "SELECT count(*) FROM entity_relationships") == [(0,)]
+    check(db)
 
 
 def changes(db: apsw.Connection) -> list[object]:
