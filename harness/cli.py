@@ -20,18 +20,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness.errors import ExitCode, HarnessError
-from harness.model import Verdict
+from harness.signing import EXIT_CODES, approve, keygen, verify
 
 if TYPE_CHECKING:
     from harness.commands import Answer
 
 __all__ = ["cli", "main"]
 
-EXIT_CODES = {
-    Verdict.VALID: ExitCode.VALID,
-    Verdict.INVALID: ExitCode.INVALID,
-    Verdict.UNKNOWN: ExitCode.UNKNOWN,
-}
 _SHOWN_FINDINGS = 20
 _FOLDER = click.Path(path_type=Path)
 _C = TypeVar("_C", bound=Callable[..., Any])
@@ -328,38 +323,5 @@ def outputs(*, report: Path) -> int:
     return ExitCode.VALID
 
 
-@cli.command()
-@click.option("--out", type=_FOLDER, default=Path(), help="Folder of the two files [default: .].")
-def keygen(*, out: Path) -> int:
-    """Make a pair of keys to sign reports with."""
-    from harness.keys import generate  # noqa: PLC0415
-
-    private, public = generate(out)
-    click.echo(f"private key: {private} (keep it to yourself)\npublic key:  {public}")
-    return ExitCode.VALID
-
-
-@cli.command()
-@click.argument("report", type=_FOLDER)
-@click.option("--key", "keys", type=_FOLDER, multiple=True, help="Public key that you trust.")
-@click.option("--before", type=_FOLDER, help="Compare with this DevFlow tree.")
-@click.option("--after", type=_FOLDER, help="Compare with this unified database.")
-@click.option("--candidate", type=_FOLDER, help="Compare with this candidate's manifest.")
-@click.option("--mapping", type=_FOLDER, help="Compare with this mapping.")
-@click.option("--policy", type=_FOLDER, help="Compare with this policy.")
-@click.option("--scenarios", type=_FOLDER, help="Compare with the scenarios in this folder.")
-@_json
-def verify(*, report: Path, keys: tuple[Path, ...], as_json: bool, **given: Path | None) -> int:
-    """Verify a signed REPORT and recompute the digests of what is given."""
-    from harness.verify import Given, verify_line  # noqa: PLC0415
-    from harness.verify import verify as verify_report  # noqa: PLC0415
-
-    result = verify_report(report, Given(keys=keys, **given))
-    if as_json:
-        said = result.as_json()
-        click.echo(json.dumps({key: said[key] for key in ("verdict", "findings", "examined")}))
-    else:
-        for finding in result.findings:
-            click.echo(f"{finding.severity}: {finding.cause}")
-        click.echo(verify_line(result))
-    return EXIT_CODES[result.verdict]
+for command in (keygen, verify, approve):
+    cli.add_command(command)

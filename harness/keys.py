@@ -33,6 +33,7 @@ __all__ = [
     "load_private",
     "load_public",
     "public_from_hex",
+    "public_from_pem",
     "signing_key",
     "throwaway",
 ]
@@ -122,18 +123,22 @@ def load_private(path: Path) -> SigningKey:
 
 def load_public(path: Path) -> PublicKey:
     """Read a public key; BadInputError where it is none."""
-    content = _read(path)
+    return public_from_pem(_read(path), name=str(path))
+
+
+def public_from_pem(content: bytes, *, name: str) -> PublicKey:
+    """Return the public key in PEM; BadInputError, about `name`, where it is none."""
     if b"PRIVATE KEY" in content:
         raise BadInputError(
-            f"{path} is a private key; verify with the public one ({PUBLIC_NAME}) and keep"
+            f"{name} is a private key; verify with the public one ({PUBLIC_NAME}) and keep"
             " this one to yourself."
         )
     try:
         key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise BadInputError(f"{path} is not a public key in PEM; name a {PUBLIC_NAME}.") from error
+        raise BadInputError(f"{name} is not a public key in PEM; name a {PUBLIC_NAME}.") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise BadInputError(f"{path} is not an Ed25519 key; name a {PUBLIC_NAME}.")
+        raise BadInputError(f"{name} is not an Ed25519 key; name a {PUBLIC_NAME}.")
     return PublicKey.from_crypto(key)
 
 

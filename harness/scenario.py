@@ -6,16 +6,16 @@ import base64
 import binascii
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jsonschema
-import yaml
 
 from harness.errors import BadInputError
-from harness.suggest import did_you_mean, unknown_key
+from harness.suggest import did_you_mean
+from harness.yaml_file import YamlFile
 
 __all__ = [
     "Expectation",
@@ -161,53 +161,14 @@ def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8")))
 
 
-class _Reader:
+class _Reader(YamlFile):
     """One scenario file while it is read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
-        self.given = path
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise BadInputError(
-                f"the scenario {path} cannot be read ({error.strerror}); give a file or a name"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise BadInputError(f"the scenario {path} is not UTF-8") from error
-        try:
-            self.node = yaml.compose(text, Loader=yaml.SafeLoader)
-            self.data: Any = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError) as error:
-            mark = getattr(error, "problem_mark", None)
-            line = mark.line + 1 if mark else 1
-            said = getattr(error, "problem", None) or " ".join(str(error).split())
-            raise BadInputError(f"{path}:{line}: this is not YAML: {said}") from error
-
-    def wrong(self, where: tuple[Any, ...], text: str, *, key: str | None = None) -> BadInputError:
-        """Return an error at the place `where` (keys from the top); `key`: at that key."""
-        return BadInputError(f"{self.given}:{self._line(where, key)}: {text}")
-
-    def _line(self, where: tuple[Any, ...], key: str | None) -> int:
-        node = self.node
-        line = node.start_mark.line + 1 if node is not None else 1
-        for part in where:
-            if isinstance(node, yaml.MappingNode):
-                for name, value in node.value:
-                    if name.value == str(part):
-                        node, line = value, name.start_mark.line + 1
-                        break
-            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-                node = node.value[part]
-                line = node.start_mark.line + 1
-        if key is not None and isinstance(node, yaml.MappingNode):
-            lines = [name.start_mark.line + 1 for name, _ in node.value if name.value == key]
-            line = lines[-1] if lines else line
-        return line
+        super().__init__(path, what="scenario", way_out="give a file or a name")
 
     def scenario(self) -> Scenario:
-        self._check()
-        data = self.data
+        data = self.checked(_validator(), manual="docs/scenarios.md")
         seed = data.get("seed", 1)
         expect = data.get("expect", {})
         checkers = data.get("checkers")
@@ -270,40 +231,6 @@ class _Reader:
         except (binascii.Error, ValueError) as error:
             raise self.wrong(("fixture", "log"), f"`base64` is not base64: {error}") from error
 
-    def _check(self) -> None:
-        if not isinstance(self.data, dict):
-            raise self.wrong((), "a scenario is a mapping of keys; docs/scenarios.md lists them")
-        try:
-            for where, key in _duplicates(self.node, ()):
-                raise self.wrong(where, f"the key {key!r} stands twice", key=key)
-        except RecursionError as error:
-            raise self.wrong((), "it contains itself, by an alias") from error
-        errors = sorted(
-            _validator().iter_errors(self.data), key=lambda error: list(map(str, error.path))
-        )
-        if errors:
-            raise self._explained(errors[0])
-
-    def _explained(self, error: jsonschema.ValidationError) -> BadInputError:
-        where = tuple(error.absolute_path)
-        place = f" in `{'.'.join(str(part) for part in where)}`" if where else ""
-        schema = cast("Any", error.schema)
-        values = cast("Any", error.validator_value)
-        given = cast("Any", error.instance)
-        if error.validator == "additionalProperties":
-            known = list(schema["properties"])
-            unknown = next(key for key in given if key not in known)
-            return self.wrong(where, f"{unknown_key(unknown, known)}{place}", key=str(unknown))
-        if error.validator == "required":
-            missing = next(key for key in values if key not in given)
-            return self.wrong(where, f"the key `{missing}` is missing{place}")
-        shown = repr(given)[:_SHOWN_CHARACTERS]
-        if error.validator == "enum":
-            hint = did_you_mean(str(given), map(str, values))
-            return self.wrong(where, f"{shown} is not possible{place}{hint}")
-        said = schema.get("description", error.message[:_SHOWN_CHARACTERS])
-        return self.wrong(where, f"{shown} is not possible{place}: {said}")
-
 
 def _kill(data: dict[str, Any]) -> Kill:
     at = data.get("at", "all")
@@ -332,19 +259,3 @@ def trial_of(data: dict[str, Any], seed: int = 1) -> Trial:
         name for name in ("contract", "api", "durability") if data.get(name) not in (None, False)
     ]
     return Trial(checks=tuple(checks), only=tuple(data.get("only", ())), seed=seed, **given)
-
-
-def _duplicates(
-    node: yaml.Node | None, where: tuple[Any, ...]
-) -> Iterator[tuple[tuple[Any, ...], str]]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for name, value in node.value:
-            key = str(name.value)
-            if key in seen:
-                yield where, key
-            seen.add(key)
-            yield from _duplicates(value, (*where, key))
-    elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            yield from _duplicates(value, (*where, position))

@@ -61,13 +61,16 @@ _WORDS = {
 class Given:
     """What the person who verifies has at hand, beside the report's folder itself.
 
-    `keys` are public keys that they trust. `before` is a DevFlow tree and `after` a unified
-    database; both are only read, through copies. `candidate` is a manifest, `scenarios` a
+    `keys` are files of public keys that they trust, `trusted` such keys themselves. `before` is a
+    DevFlow tree and `after` a unified database; both are only read, through copies. `backup` is a
+    migration's backup of such a tree: databases and log. `candidate` is a manifest, `scenarios` a
     folder of scenario files.
     """
 
     keys: Sequence[Path] = ()
+    trusted: Sequence[PublicKey] = ()
     before: Path | None = None
+    backup: Path | None = None
     after: Path | None = None
     candidate: Path | None = None
     mapping: Path | None = None
@@ -106,6 +109,7 @@ def verify(report: Path, given: Given | None = None, *, now: datetime | None = N
     if not folder.is_dir():
         raise BadInputError(f"{report} is not a report; name the folder that holds report.json.")
     keys = [load_public(path) for path in given.keys if not _inside(path, folder)]
+    keys += given.trusted
     account = _Account()
     for path in given.keys:
         if _inside(path, folder):
@@ -340,8 +344,10 @@ def _places(folder: Path, subject: dict[str, Any], given: Given) -> Iterator[_Pl
     }.get(name)
     if named is not None:
         yield _Place(named, asked=True)
-    elif given.before is not None and name.startswith("before/"):
-        yield _Place(given.before / name.removeprefix("before/"))
+    elif name.startswith("before/"):
+        for tree in (given.before, given.backup):
+            if tree is not None:
+                yield _Place(tree / name.removeprefix("before/"))
     elif given.scenarios is not None and name.startswith("scenario/"):
         file = f"{name.removeprefix('scenario/')}.yaml"
         yield _Place(next(given.scenarios.rglob(file), given.scenarios / file))
