@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from harness.errors import ExitCode
+from harness.errors import BadInputError, ExitCode
 from harness.model import Verdict
 
 __all__ = ["EXIT_CODES", "approve", "keygen", "verify"]
@@ -77,9 +77,12 @@ def verify(
     at_hand = Given(keys=keys, **given)
     policy = given["policy"]
     if ring is None:
+        # A policy that nobody judges by must not look as if somebody had.
         alone = {"--gate": gate, "--used": used, "--run": run}
         for option in (name for name, value in alone.items() if value is not None):
             raise click.UsageError(f"{option} goes with --policy and --keys")
+        if policy is not None:
+            raise click.UsageError("--policy goes with --keys")
         result = verify_report(report, at_hand)
         said = {key: result.as_json()[key] for key in ("verdict", "findings", "examined")}
     elif policy is None:
@@ -140,7 +143,17 @@ def approve(
         click.echo(f"nothing was signed; {verify_line(result)}")
         return EXIT_CODES[result.verdict]
     click.echo("\n".join(prepared.lines()))
-    if not yes:
-        click.confirm("Sign this?", abort=True)
+    if not yes and not _confirmed():
+        click.echo("nothing was signed")
+        return ExitCode.UNKNOWN
     click.echo(f"approved: {prepared.sign()}")
     return ExitCode.VALID
+
+
+def _confirmed() -> bool:
+    try:
+        return click.confirm("Sign this?")
+    except click.Abort as error:
+        raise BadInputError(
+            "nobody answered, so nothing was signed; say --yes where no person is asked"
+        ) from error
