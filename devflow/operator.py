@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from devflow.approval import Approved, Gatekeeper, unapproved
 from devflow.migration import phases
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
@@ -33,6 +34,7 @@ EXIT_UNCHANGED, EXIT_INDEFINITE = 1, 3
 _Answer = TypeVar("_Answer")
 _Operation = Callable[[Tree, phases.Progress], str]
 _TREE = click.argument("tree", type=click.Path(path_type=Path), default=Path())
+_FILE = click.Path(path_type=Path)
 _UNTIL = click.option(
     "--until",
     type=click.Choice(phases.PHASES),
@@ -167,16 +169,54 @@ def _plan(tree: Path, until: str) -> None:
 @_migrate.command("apply")
 @_TREE
 @_UNTIL
-def _apply(tree: Path, until: str) -> None:
-    """Run the phases in TREE, or go on with them where an earlier run was cut off."""
+@click.option("--approval", type=_FILE, help="Folder of the report that was approved.")
+@click.option("--policy", type=_FILE, help="The policy that judges it.")
+@click.option("--keys", type=_FILE, help="The key file that its signers are known by.")
+@click.option("--gate", type=_FILE, help="Folder of the gate's report, where the policy wants it.")
+@click.option("--used", type=_FILE, help="The record of uses [default: backups/uses.jsonl].")
+def _apply(tree: Path, until: str, **given: Path | None) -> None:
+    """Run the phases in TREE, or go on with them where an earlier run was cut off.
+
+    The cutover and what follows it need a report that was approved for these databases and this
+    migration, and was not used before.
+    """
+    approved = _approved(**given)
     planned = _only_look(lambda: list(phases.plan(Tree.at(tree), until)))
     steps = sum(step.phase != "rollback" for step in planned)
+    named = {step.phase for step in planned}
+    # What will be refused is better refused before an hour's shadow is built.
+    if named & set(phases.GUARDED) and (approved is None or named - {*phases.GUARDED, "rollback"}):
+        _only_look(lambda: _ask_early(Tree.at(tree), approved))
 
     def operation(at: Tree, tell: phases.Progress) -> str:
-        return phases.apply(at, until, tell)
+        allow = unapproved if approved is None else Gatekeeper(at, approved).allow
+        return phases.apply(at, until, tell, allow)
 
     state, changed = _narrated(tree, steps=steps, operation=operation)
     click.echo(_in_words(state) if changed else f"nothing to do: {_in_words(state)}")
+
+
+def _approved(
+    *,
+    approval: Path | None,
+    policy: Path | None,
+    keys: Path | None,
+    gate: Path | None,
+    used: Path | None,
+) -> Approved | None:
+    """Return what was given for the gatekeeper, None where nothing was."""
+    if approval is None or policy is None or keys is None:
+        if any((approval, policy, keys, gate, used)):
+            raise click.UsageError("--approval, --policy and --keys go together")
+        return None
+    return Approved(report=approval, policy=policy, keys=keys, gate=gate, used=used)
+
+
+def _ask_early(tree: Tree, approved: Approved | None) -> None:
+    if approved is None:
+        unapproved()
+    else:
+        Gatekeeper(tree, approved).check(phases.run_of(tree))
 
 
 @_migrate.command("status")

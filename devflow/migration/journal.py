@@ -28,13 +28,19 @@ class Journal:
             "CREATE TABLE IF NOT EXISTS steps (phase TEXT NOT NULL, step TEXT PRIMARY KEY,"
             " counts TEXT NOT NULL, number INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS phases (phase TEXT PRIMARY KEY, number INTEGER NOT NULL);"
-            "CREATE TABLE IF NOT EXISTS rollback (begun INTEGER NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS rollback (begun INTEGER NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS run (id TEXT NOT NULL);"
+            "INSERT INTO run SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM run)"
         )
 
     @staticmethod
     def exists(directory: Path) -> bool:
         """Return whether a migration of this tree was begun and not rolled back."""
         return (directory / _NAME).exists()
+
+    def run(self) -> str:
+        """Return the name of this run of the migration: drawn once, and gone with a rollback."""
+        return str(self._connection.execute("SELECT id FROM run").fetchall()[0][0])
 
     def counts_of(self, step: str) -> dict[str, int] | None:
         """Return the counts with which `step` was done, None while it is not."""

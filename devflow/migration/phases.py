@@ -23,11 +23,25 @@ from devflow.migration.errors import MigrationError
 from devflow.migration.journal import Journal
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["PHASES", "ROLLBACK", "Progress", "Step", "apply", "plan", "rollback", "status"]
+__all__ = [
+    "GUARDED",
+    "PHASES",
+    "ROLLBACK",
+    "Allow",
+    "Progress",
+    "Step",
+    "apply",
+    "plan",
+    "rollback",
+    "run_of",
+    "status",
+]
 
 Counts = dict[str, int]
 Progress = Callable[[Mapping[str, object]], None]
 """Told every event of the contract as it happens; may block, and so hold the migration."""
+Allow = Callable[[str], None]
+"""Asked with the run's name before the first step of a guarded phase; raises to refuse it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +142,8 @@ _STEPS: tuple[Step, ...] = (
     Step("cleanup", "cleanup.shadow", _remove_shadow),
 )
 PHASES: tuple[str, ...] = ("backup", "shadow", "cutover", "validate", "cleanup")
+GUARDED = PHASES[PHASES.index("cutover") :]
+"""The phases that change what services see: who may begin them, `Allow` says."""
 
 
 def _restore(name: str) -> Callable[[Tree], Counts]:
@@ -177,6 +193,14 @@ def status(tree: Tree) -> str:
         return journal.state()
 
 
+def run_of(tree: Tree) -> str | None:
+    """Return the name of the run that was begun in this tree, None where there is none."""
+    if not Journal.exists(tree.work):
+        return None
+    with closing(Journal(tree.work)) as journal:
+        return None if journal.rolling_back() else journal.run()
+
+
 @contextmanager
 def _alone(tree: Tree) -> Iterator[None]:
     """Hold the tree for this process: two migrations at once would build one shadow together."""
@@ -192,16 +216,17 @@ def _alone(tree: Tree) -> Iterator[None]:
         os.close(descriptor)
 
 
-def apply(tree: Tree, until: str, tell: Progress) -> str:
+def apply(tree: Tree, until: str, tell: Progress, allow: Allow | None = None) -> str:
     """Run the phases up to `until`, each step once; return the last phase that is done.
 
-    A rollback that was cut off is first brought to its end.
+    A rollback that was cut off is first brought to its end. `allow` is asked once, while this
+    process holds the tree.
     """
     with _alone(tree):
-        return _apply(tree, until, tell)
+        return _apply(tree, until, tell, allow)
 
 
-def _apply(tree: Tree, until: str, tell: Progress) -> str:
+def _apply(tree: Tree, until: str, tell: Progress, allow: Allow | None) -> str:
     tree.check()
     if Journal.exists(tree.work):
         with closing(Journal(tree.work)) as journal:
@@ -213,6 +238,9 @@ def _apply(tree: Tree, until: str, tell: Progress) -> str:
     tree.work.mkdir(exist_ok=True)
     with closing(Journal(tree.work)) as journal:
         for phase in PHASES[: PHASES.index(until) + 1]:
+            if allow is not None and phase in GUARDED and _to_do(phase, journal):
+                allow(journal.run())
+                allow = None
             tell({"event": "phase_started", "phase": phase})
             with shadow.kept_open():
                 for step in _STEPS:
@@ -221,6 +249,10 @@ def _apply(tree: Tree, until: str, tell: Progress) -> str:
             journal.finish(phase)
             tell({"event": "phase_done", "phase": phase})
         return journal.state()
+
+
+def _to_do(phase: str, journal: Journal) -> bool:
+    return any(step.phase == phase and journal.counts_of(step.name) is None for step in _STEPS)
 
 
 def _run(step: Step, tree: Tree, journal: Journal, tell: Progress) -> None:
