@@ -72,19 +72,12 @@ def _fault(
 def _signed(report: SignedReport, policy: Policy, ring: KeyRing, what: str) -> Iterator[Finding]:
     """Yield why none of the keys that signed the report may have."""
     role = policy.report.signed_by
-    if report.says["key"]["throwaway"]:
-        yield _fault("throwaway", f"{what} is signed with a throw-away key.")
-        return
     at = datetime.fromisoformat(report.says["finished_at"])
-    objections = []
-    for key_id in sorted(report.signed_by):
-        signer = ring.by_id(key_id)
-        objection = signer.objection(role, at) if signer else None
-        if signer and objection is None:
-            return
-        objections.append(objection or ("unknown-key", "its key is not in the key file"))
-    for rule, words in objections:
-        yield _fault(f"report-{rule}", f"{what} does not count as signed: {words}.")
+    signers = [one for one in ring.of_role(role) if one.key.keyid in report.signed_by]
+    objections = [signer.objection(role, at) for signer in signers]
+    if None not in objections:
+        for rule, words in filter(None, objections):
+            yield _fault(f"report-{rule}", f"{what} does not count as signed: {words}.")
 
 
 def _age(report: SignedReport, hours_max: float, now: datetime, what: str) -> Iterator[Finding]:

@@ -154,17 +154,24 @@ def make(root: Path, run: ReportInput | None = None) -> Office:
     return office
 
 
-def write_gate(office: Office, run: ReportInput, *, folder: Path | None = None) -> Path:
-    """Write and sign the gate's report on the office's candidate."""
+def write_gate(
+    office: Office,
+    run: ReportInput,
+    *,
+    folder: Path | None = None,
+    bound: tuple[str, ...] = ("candidate", "mapping", "harness"),
+) -> Path:
+    """Write and sign the gate's report on the office's candidate; `bound` is what it names."""
     candidate = Candidate.load(office.candidate)
     key = load_private(office.private("gate"))
+    subjects = (
+        bind.bind_candidate(candidate),
+        bind.bind_file(candidate.mapping, name="mapping"),
+        bind.bind_harness(),
+    )
     made = replace(
         run,
-        subjects=(
-            bind.bind_candidate(candidate),
-            bind.bind_file(candidate.mapping, name="mapping"),
-            bind.bind_harness(),
-        ),
+        subjects=tuple(subject for subject in subjects if subject.name in bound),
         vouching=Vouching(key_id=key.key_id, throwaway=False),
     )
     out = folder or office.gate
