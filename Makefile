@@ -54,7 +54,7 @@ format: $(READY) ## write the formatting that check wants
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## measure on a million rows: the comparison and the migration
+bench: $(READY) ## measure comparison, migration and services (ARGS='--only NAME', docs/developers.md)
 	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove what was made, but not .venv

@@ -18,6 +18,7 @@ from typing import Any
 
 import apsw
 
+from bench.knowledge import BLOCKS, knowledge_lines, measure_knowledge
 from bench.outcome import lines
 from bench.planted import PLANTED
 from bench.routing import measure_routing, routing_lines
@@ -152,11 +153,18 @@ def _routing(given: argparse.Namespace) -> Part:
     return {"routing": found}, routing_lines(found)
 
 
+def _knowledge(given: argparse.Namespace) -> Part:
+    blocks = max(100, int(BLOCKS * given.scale))
+    found = measure_knowledge(blocks=blocks, seed=given.seed, say=say)
+    return {"knowledge": found}, knowledge_lines(found)
+
+
 PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
     "migration": _migration,
     "serving": _serving,
     "vectors": _vectors,
     "routing": _routing,
+    "knowledge": _knowledge,
 }
 
 

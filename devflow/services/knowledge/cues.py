@@ -1,6 +1,6 @@
 """What sentences say by their words: rules, preferences, patterns and antipatterns. No I/O.
 
-A rule is a sentence that orders ("always", "never", "must", "do not"), a preference one that puts
+A rule is a sentence that orders ("always", "never", "must", "have to"), a preference one that puts
 something first ("prefer", "rather than", "we like … over"), a pattern a phrase that calls itself
 one, an antipattern what is to be avoided or is called one. A question, a story ("it never
 worked"), a sentence of or about one person, and one from which something was masked tell nothing.
@@ -33,18 +33,19 @@ _LEAD = re.compile(
 )
 _RULE = re.compile(
     r"""\b(?:always|never|must(?:\ not|n't)?|shall(?:\ not)?|do\ not|don't|make\ sure
-    |ensure(?:\ that)?|under\ no\ circumstances
+    |ensure(?:\ that)?|under\ no\ circumstances|ha(?:s|ve)\ to|every\ [^.;:]{1,60}?\ needs?
     |(?:is|are)\ (?:not\ allowed|forbidden|required|mandatory))\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NO_RULE = re.compile(
     r"""\b(?:must\ (?:have|be\ (?:because|due|a\ bug|that))
-    |(?:has|have|had|was|were|it|they|which|that)\ (?:always|never)
+    |(?:has|have|had|is|are|was|were|it|they|which|that)\ (?:always|never)
     |(?:as|almost|nearly)\ always
-    |never\ (?:mind|worked|happened|saw|seen|finished|returned|got|ran|came)
+    |never\ (?:mind|saw|seen|got|ran|came|\w+[^e\s]ed)
     |(?:i|they|you)\ (?:don't|do\ not|must)
+    |(?:i|we|they|you)\ have\ to
     |(?:we|users|clients|people)\ (?:don't|do\ not)\ (?:know|see|have|need)
-    |don't\ (?:know|think|see|worry|mind|get|understand)
+    |(?:don't|do\ not)\ (?:know|think|see|worry|mind|get|understand|yet)
     |always\ (?:been|failed|returned|worked))\b""",
     re.IGNORECASE | re.VERBOSE,
 )

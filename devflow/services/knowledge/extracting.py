@@ -25,7 +25,7 @@ CONFIDENCE = {
 }
 """How far an entity is believed that nobody said anything of: by its type."""
 
-_REVISION = 1  # to be raised when the code here, in `masking` or `cues` finds something else
+_REVISION = 2  # to be raised when the code here, in `masking` or `cues` finds something else
 _READ_MAX = 65_536
 _ENTITIES_MAX = 32
 _SNIPPET_MAX = 200
