@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from devflow.migration.configuration import configuration_files, partial_of, write_atomically
 from devflow.migration.database import (
@@ -30,12 +32,18 @@ _MANIFEST_KEYS = ("databases", "modes", "digests", "directories")
 _CHANGE_COUNTERS = ((24, 28), (92, 100))  # header fields that count commits, not content
 
 
-def back_up_tree(tree: Tree, when: str, *, keep_old: bool = False) -> dict[str, int]:
+Clean = Callable[[apsw.Connection], int]
+"""Takes out of a copy what is none of a source's own; returns how far it had noted writes."""
+
+
+def back_up_tree(
+    tree: Tree, when: str, *, keep_old: bool = False, clean: Clean | None = None
+) -> dict[str, int]:
     """Copy databases, log, configuration and what else lies in `data/` into the backup `when`.
 
     The backup `after` holds what is to stay: the unified database, without `data/`.
     The directory appears complete or not at all. With `keep_old`, an older backup of other
-    content is moved aside, never deleted.
+    content is moved aside, never deleted. `clean` is run on each copied source.
     """
     target = tree.backup(when)
     partial = target.with_name(target.name + ".partial")
@@ -45,6 +53,9 @@ def back_up_tree(tree: Tree, when: str, *, keep_old: bool = False) -> dict[str, 
     manifest["directories"] = _directories(tree) if when != "after" else {}
     for name in SOURCES if when != "after" else ("root",):
         manifest["databases"][name] = _copy_source(tree, name, partial, manifest)
+        if clean is not None and tree.state(name) == "sqlite":
+            with closing(open_writable(partial / tree.paths[name])) as copy:
+                manifest["databases"][name]["captured"] = clean(copy)
     if when == "during":
         copy_database(tree.shadow, partial / tree.shadow.name, name=str(tree.shadow))
     for path in _plain_files(tree, data=when != "after"):

@@ -36,18 +36,22 @@ class Placing:
 
     def place(self, after: int | None, last: int) -> None:
         """Take the rows after rowid `after`, up to `last`, into `placing`."""
+        condition = "s.rowid <= :last" + ("" if after is None else " AND s.rowid > :after")
+        self.take(condition, {"after": after, "last": last})
+
+    def take(self, condition: str, bindings: Mapping[str, int | None]) -> None:
+        """Take the rows `s` of which the SQL `condition` is true into `placing`."""
         self.connection.execute(
             "DROP TABLE IF EXISTS temp.placing;"
             "CREATE TEMP TABLE placing (source_rowid INTEGER PRIMARY KEY, seq INTEGER,"
             " embedding_seq INTEGER, id TEXT, rule TEXT NOT NULL, settled INTEGER NOT NULL)"
         )
         identity = self._identity(self.table.targets[0])
-        condition = "s.rowid <= :last" + ("" if after is None else " AND s.rowid > :after")
         self.connection.execute(
             "INSERT INTO temp.placing (source_rowid, id, rule, settled)"
             f" SELECT s.rowid, {identity}, 'kept', 0 FROM {self.source} WHERE {condition}"
             " ORDER BY s.rowid",
-            {"after": after, "last": last},
+            dict(bindings),
         )
 
     def place_again(self, target: Target) -> None:
@@ -82,17 +86,26 @@ class Placing:
                 " AND f.seq = (SELECT min(seq) FROM temp.earlier WHERE original_id IS placing.id))",
                 {"rule": "earlier-attempt"},
             )
-        if target.same:
-            same = bound(" AND ".join(target.same), self.present)
-            self.connection.execute(
-                f"UPDATE placing SET {told}settled = 1, {target.origin_key} = found.key FROM ("
-                f"SELECT p.source_rowid AS row, min(u.{target.key}) AS key FROM placing AS p"
-                f" JOIN {self.source} ON s.rowid = p.source_rowid"
-                f" JOIN {target.table} AS u ON {same} AND u.{target.key} <= :base"
-                " WHERE NOT p.settled GROUP BY p.source_rowid) AS found"
-                " WHERE found.row = placing.source_rowid",
-                {"rule": "merged", "base": base},
-            )
+        self.merge_same(target, f"u.{target.key} <= :base", {"base": base})
+
+    def merge_same(
+        self, target: Target, others: str, bindings: Mapping[str, int] | None = None
+    ) -> None:
+        """Settle the rows that are the same thing as a row `u` of which the SQL `others` holds."""
+        if not target.same:
+            return
+        first = target is self.table.targets[0]
+        told = "rule = :rule, " if first else ""
+        same = bound(" AND ".join(target.same), self.present)
+        self.connection.execute(
+            f"UPDATE placing SET {told}settled = 1, {target.origin_key} = found.key FROM ("
+            f"SELECT p.source_rowid AS row, min(u.{target.key}) AS key FROM placing AS p"
+            f" JOIN {self.source} ON s.rowid = p.source_rowid"
+            f" JOIN {target.table} AS u ON {same} AND {others}"
+            " WHERE NOT p.settled GROUP BY p.source_rowid) AS found"
+            " WHERE found.row = placing.source_rowid",
+            {"rule": "merged", **(bindings or {})},
+        )
 
     def _gather_earlier_attempt(self, base: int) -> None:
         """List the blocks that say of themselves that an earlier attempt brought them."""
@@ -147,8 +160,8 @@ class Placing:
         self.connection.execute(
             f"UPDATE placing SET {target.origin_key} = n.key FROM (SELECT source_rowid,"
             f" row_number() OVER (ORDER BY source_rowid) + (SELECT COALESCE(max({target.key}), 0)"
-            f" FROM {target.table}) AS key FROM placing WHERE settled <> 1) AS n"
-            " WHERE n.source_rowid = placing.source_rowid"
+            f" FROM {target.table}) AS key FROM placing WHERE settled <> 1"
+            f" AND {target.origin_key} IS NULL) AS n WHERE n.source_rowid = placing.source_rowid"
         )
 
     def insert(self, target: Target, import_task: str | None) -> None:

@@ -32,7 +32,7 @@ from devflow.migration.tables import PLANNED, planned
 from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["STEPS", "VERSION", "create", "kept_open", "run_step"]
+__all__ = ["STEPS", "VERSION", "create", "import_task", "kept_open", "run_step"]
 
 VERSION = "2.0.0"
 _AUTOINCREMENT = (("root", "session_audit_log"),)
@@ -206,24 +206,31 @@ def _add_import_tasks(connection: apsw.Connection, tree: Tree) -> Counts:
             continue
         if connection.execute(f"SELECT 1 FROM src_{source}.{table} LIMIT 1").fetchone() is None:
             continue
-        identifier = f"{source}-import"
-        while connection.execute(
-            "SELECT 1 FROM task_contexts WHERE id = ?", (identifier,)
-        ).fetchone():
-            identifier += "~"
-        title = {"legacy": "the Database Manager", "vector": "the Vector Memory Service"}[source]
-        now = _now()
-        connection.execute(
-            "INSERT INTO task_contexts (id, title, status, created_at, updated_at)"
-            " VALUES (?, ?, 'archived', ?, ?)",
-            (identifier, f"Memory imported from {title}", now, now),
-        )
-        _declare_added(connection, "task_contexts", "parent-of-imported-blocks")
-        connection.execute(
-            "INSERT INTO migration_facts VALUES (?, ?)", (f"import_task.{source}", identifier)
-        )
+        import_task(connection, source)
         added += 1
     return {"tasks": added}
+
+
+def import_task(connection: apsw.Connection, source: str) -> str | None:
+    """Return the task that the source's imported blocks hang from; add it where it is missing."""
+    known = _import_task(connection, source)
+    title = {"legacy": "the Database Manager", "vector": "the Vector Memory Service"}.get(source)
+    if known is not None or title is None:
+        return known
+    identifier = f"{source}-import"
+    while connection.execute("SELECT 1 FROM task_contexts WHERE id = ?", (identifier,)).fetchone():
+        identifier += "~"
+    now = _now()
+    connection.execute(
+        "INSERT INTO task_contexts (id, title, status, created_at, updated_at)"
+        " VALUES (?, ?, 'archived', ?, ?)",
+        (identifier, f"Memory imported from {title}", now, now),
+    )
+    _declare_added(connection, "task_contexts", "parent-of-imported-blocks")
+    connection.execute(
+        "INSERT INTO migration_facts VALUES (?, ?)", (f"import_task.{source}", identifier)
+    )
+    return identifier
 
 
 def _declare_added(connection: apsw.Connection, table: str, rule: str) -> None:
