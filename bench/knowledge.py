@@ -168,7 +168,7 @@ def _counts(connection: Connection) -> Told:
         "relationships": "entity_relationships",
     }
     return {
-        name: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        name: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
         for name, table in tables.items()
     }
 

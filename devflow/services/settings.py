@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     learn_interval_s: float = Field(
         60.0, gt=0, le=86_400, validation_alias="DEVFLOW_LEARN_INTERVAL_S"
     )
+    # While services are moved one by one, the old paths are still those of the ones not yet moved.
+    beside_legacy: bool = Field(False, validation_alias="DEVFLOW_BESIDE_LEGACY")
     retention_days: int = Field(30, ge=1, le=36_500, validation_alias="DEVFLOW_RETENTION_DAYS")
     seed: int | None = Field(None, validation_alias="DEVFLOW_SEED")
 
@@ -112,7 +114,7 @@ def load_settings() -> Settings:
             f"DEVFLOW_DB_PATH={settings.db_path} is no file;"
             " run `python -m devflow migrate apply` in the DevFlow root, or set the path"
         )
-    for place in leftovers(settings.db_path.parent):
+    for place in () if settings.beside_legacy else leftovers(settings.db_path.parent):
         raise ConfigurationError(place)
     return settings
 

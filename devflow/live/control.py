@@ -1,0 +1,59 @@
+"""Speaks to a gate proxy's control port, from the migration's side."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import suppress
+from typing import Any
+
+from devflow.migration.errors import MigrationError
+
+__all__ = ["GateControl"]
+
+_SPARE_S = 5.0
+
+
+class GateControl:
+    """The gate in front of `service`, whose proxy listens for control at 127.0.0.1:`port`."""
+
+    def __init__(self, service: str, port: int) -> None:
+        """Name it; it is asked only when it is used."""
+        self.service = service
+        self.port = port
+
+    def hold(self, *, drain_s: float, lease_s: float) -> bool:
+        """Hold new requests, wait for those in flight; False where they did not end in time."""
+        answer = self._ask({"op": "hold", "drain_s": drain_s, "lease_s": lease_s}, drain_s)
+        return bool(answer["ok"])
+
+    def release(self, side: str) -> None:
+        """Open towards `legacy` or `unified`."""
+        self._ask({"op": "release", "side": side})
+
+    def state(self) -> dict[str, Any]:
+        """Return what the proxy says of itself: `side`, `in_flight`, `waiting`, `passed`."""
+        return self._ask({"op": "state"})
+
+    def let_go(self, side: str) -> None:
+        """Release as far as that goes: where the proxy is gone, its lease ends by itself."""
+        with suppress(MigrationError):
+            self.release(side)
+
+    def _ask(self, said: dict[str, object], wait_s: float = 0.0) -> dict[str, Any]:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), _SPARE_S) as connection:
+                connection.settimeout(wait_s + _SPARE_S)
+                with connection.makefile("rw") as lines:
+                    lines.write(json.dumps(said) + "\n")
+                    lines.flush()
+                    answer: dict[str, Any] = json.loads(lines.readline())
+        except (OSError, ValueError) as error:
+            text = (
+                f"the gate proxy of {self.service} does not answer on port {self.port} ({error});"
+                " start it again and apply again"
+            )
+            raise MigrationError("no-gate", text, definite=False) from error
+        if "error" in answer:
+            raise MigrationError("gate-refused", str(answer["error"]), definite=False)
+        return answer

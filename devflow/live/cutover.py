@@ -1,0 +1,153 @@
+"""Moves one service to the unified database while its clients wait for a few milliseconds.
+
+The order is what keeps every write in one place: requests are held and those in flight end; the
+legacy database is locked; the last notes are taken up; the fence is set, and with it the lock let
+go; then the unified database says that it answers from now on; then the gate opens towards it.
+Whatever fails before the fence leaves everything as it was. A crash behind the fence leaves
+requests held, until this is run again, which goes on there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+
+import apsw
+
+from devflow.live import capture
+from devflow.live.authority import LEGACY, UNIFIED, authority_of, give_authority
+from devflow.live.catching_up import behind, catch_up
+from devflow.live.control import GateControl
+from devflow.live.following import following
+from devflow.migration.database import open_writable, transaction
+from devflow.migration.errors import MigrationError
+from devflow.migration.tree import Tree
+
+__all__ = ["SOURCE_OF", "Limits", "cut_over", "follow"]
+
+SOURCE_OF = {"database-manager": "legacy", "vector-memory": "vector"}
+"""Which database each legacy service writes to; the Model Registry keeps none."""
+_NEAR = 200
+_AHEAD_OF_DEADLINE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a cutover may keep clients waiting, and how often it may be tried.
+
+    Past `hold_s` it backs out to the state before, waits `pause_s` and tries again, `attempts`
+    times in all. `lease_s` is how long a gate stays held when nobody releases it.
+    """
+
+    hold_s: float = 0.5
+    lease_s: float = 5.0
+    attempts: int = 20
+    pause_s: float = 0.25
+
+
+class _LateError(Exception):
+    """The attempt would keep clients waiting for too long."""
+
+
+def follow(connection: apsw.Connection, source: str, *, near: int = 0) -> int:
+    """Catch up until at most `near` notes are left; return how many were taken up.
+
+    Each round is shorter than the one before, unless more is written than can be followed: then
+    the writers are given no less room, and it goes on.
+    """
+    notes = 0
+    while behind(connection, source) > near:
+        notes += catch_up(connection, source).notes
+    return notes
+
+
+def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dict[str, int]:
+    """Let the unified database answer for `service`; return how long it was held, in microseconds.
+
+    Raises `MigrationError`, with the legacy service answering as before, when no attempt was
+    short enough.
+    """
+    source = SOURCE_OF.get(service)
+    with following(tree, tree.path("root")) as unified:
+        if authority_of(unified, service) == UNIFIED:
+            gate.let_go(UNIFIED)
+            return {}
+        for attempt in range(1, limits.attempts + 1):
+            if source is not None:
+                follow(unified, source, near=_NEAR)
+            with suppress(_LateError):
+                return {"attempts": attempt, **_attempt(tree, unified, service, gate, limits)}
+            time.sleep(limits.pause_s)
+    text = (
+        f"{service} could not be moved: {limits.attempts} times its requests or its database were"
+        f" not free within {limits.hold_s:g} s. It goes on as before; apply again later"
+    )
+    raise MigrationError("cutover-late", text, definite=False)
+
+
+def _attempt(
+    tree: Tree, unified: apsw.Connection, service: str, gate: GateControl, limits: Limits
+) -> dict[str, int]:
+    begun = time.perf_counter()
+    until = begun + limits.hold_s
+    if not gate.hold(drain_s=limits.hold_s / _AHEAD_OF_DEADLINE, lease_s=limits.lease_s):
+        raise _LateError
+    source = SOURCE_OF.get(service)
+    locked_us, is_fenced = 0, False
+    try:
+        if source is not None and tree.state(source) == "sqlite":
+            with _fenced(tree, source, until) as (legacy, was_fenced):
+                locked, is_fenced = time.perf_counter(), was_fenced
+                while not was_fenced and behind(unified, source):
+                    if time.perf_counter() > until:
+                        raise _LateError
+                    catch_up(unified, source)
+                capture.fence(legacy)
+                legacy.execute("COMMIT")
+                is_fenced = True
+                locked_us = _us(locked)
+        with transaction(unified):
+            give_authority(unified, service, UNIFIED)
+    except BaseException:
+        if is_fenced:
+            _back_out(tree, unified, service, gate)
+        else:  # nothing was changed, and clients wait: open at once
+            gate.let_go(LEGACY)
+        raise
+    gate.release(UNIFIED)
+    return {"held us": _us(begun), "locked us": locked_us}
+
+
+@contextmanager
+def _fenced(tree: Tree, source: str, until: float) -> Iterator[tuple[apsw.Connection, bool]]:
+    """Hold the source's write lock within; yields its connection, and whether it was fenced."""
+    with closing(open_writable(tree.path(source))) as legacy:
+        legacy.set_busy_timeout(max(1, int((until - time.perf_counter()) * 1000)))
+        try:
+            legacy.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError as error:
+            raise _LateError from error
+        try:
+            yield legacy, capture.is_fenced(legacy)
+        finally:
+            if legacy.in_transaction:
+                legacy.execute("ROLLBACK")
+
+
+def _back_out(tree: Tree, unified: apsw.Connection, service: str, gate: GateControl) -> None:
+    """Give a fenced service back to the legacy side, as far as the databases let us."""
+    source = SOURCE_OF.get(service)
+    with suppress(apsw.Error, OSError):
+        if authority_of(unified, service) == UNIFIED:
+            gate.let_go(UNIFIED)
+            return
+        if source is not None and tree.state(source) == "sqlite":
+            with closing(open_writable(tree.path(source))) as legacy, transaction(legacy):
+                capture.open_fence(legacy)
+        gate.let_go(LEGACY)
+
+
+def _us(since: float) -> int:
+    return round((time.perf_counter() - since) * 1_000_000)

@@ -1,0 +1,213 @@
+"""Real proxies, real stand-ins and successors: a service moves while clients send requests."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+import httpx
+import pytest
+from devflow_tree import REPOSITORY, LegacyTree, values
+from test_live_catching_up import copied
+
+from devflow.live import capture
+from devflow.live.authority import LEGACY, UNIFIED
+from devflow.live.control import GateControl
+from devflow.live.cutover import Limits, cut_over, follow
+from devflow.live.following import following
+from devflow.live.putting import put_over
+from devflow.migration.tree import Tree
+from harness.candidate_services import Service
+from harness.services import Running, free_port
+
+TREE = str(REPOSITORY)
+
+
+def service(name: str, *words: str, health: str = "/health", **environment: str) -> Service:
+    return Service(
+        name=name,
+        command=(sys.executable, "-m", *words),
+        directory=REPOSITORY,
+        health=health,
+        environment=environment,
+        pythonpath=(REPOSITORY,),
+    )
+
+
+@dataclass
+class Fronted:
+    """A tree whose Database Manager answers behind a gate proxy, and its successor beside it."""
+
+    tree: LegacyTree
+    legacy: Running
+    unified: Running
+    proxy: Running
+    gate: GateControl
+
+    @property
+    def url(self) -> str:
+        return self.proxy.url
+
+
+def place(tree: LegacyTree) -> Tree:
+    """Bring a tree to where a cutover begins: copied, followed, put in the root's place."""
+    at = copied(tree)
+    with following(at, at.shadow) as connection:
+        follow(connection, "root")
+    assert put_over(at.shadow, at.path("root"), is_current=lambda: True)
+    return at
+
+
+@contextlib.contextmanager
+def fronted(tree: LegacyTree, logs: Path) -> Iterator[Fronted]:
+    module = "fixtures.services.database_manager"
+    legacy = Running(
+        service("legacy", module, "{port}", DATABASE_PATH=str(tree.path("legacy"))),
+        environment={}, log=logs / "legacy.log",
+    )  # fmt: skip
+    unified = Running(
+        service("unified", "devflow.services", "database-manager", "{port}"),
+        environment={"DEVFLOW_DB_PATH": str(tree.root), "DEVFLOW_BESIDE_LEGACY": "true"},
+        log=logs / "unified.log",
+    )  # fmt: skip
+    control = free_port()
+    proxy = Running(
+        service(
+            "proxy", "devflow.live.proxy", "database-manager", "{port}", "--control", str(control),
+            "--legacy", legacy.url, "--unified", unified.url,
+            "--unified-database", str(tree.root), "--legacy-database", str(tree.path("legacy")),
+        ),
+        environment={}, log=logs / "proxy.log",
+    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        for one in (legacy, unified, proxy):
+            stack.callback(one.kill)
+            one.start()
+        yield Fronted(tree, legacy, unified, proxy, GateControl("database-manager", control))
+
+
+@dataclass
+class Writer:
+    """Writes memories one after another, and remembers what was acknowledged and what failed."""
+
+    url: str
+    name: str
+    acknowledged: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    longest_s: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Writer:
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _write(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=20) as client:
+            number = 0
+            while not self._stop.is_set():
+                key = f"{self.name}-{number}"
+                number += 1
+                begun = time.monotonic()
+                try:
+                    answer = client.post(
+                        "/memory", json={"id": key, "content": f"text {key}", "type": "note"}
+                    )
+                    said = str(answer.status_code)
+                except httpx.HTTPError as error:
+                    said = repr(error)
+                self.longest_s = max(self.longest_s, time.monotonic() - begun)
+                if said == "201":
+                    self.acknowledged.append(key)
+                else:
+                    self.failed.append(f"{key}: {said}")
+
+
+@contextlib.contextmanager
+def writers(url: str, count: int = 4) -> Iterator[list[Writer]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Writer(url, f"w{n}")) for n in range(count)]
+
+
+def unified_ids(tree: LegacyTree) -> set[object]:
+    return {row[0] for row in values(tree.root, "SELECT id FROM memory_blocks")}
+
+
+def test_a_service_moves_and_no_request_fails(tree: LegacyTree, tmp_path: Path) -> None:
+    at = place(tree)
+    with fronted(tree, tmp_path) as front:
+        with writers(front.url) as clients:
+            time.sleep(0.5)
+            counts = cut_over(at, "database-manager", front.gate, Limits())
+            time.sleep(0.5)
+        assert front.gate.state()["side"] == UNIFIED
+    acknowledged = {key for client in clients for key in client.acknowledged}
+    assert [failure for client in clients for failure in client.failed] == []
+    before = {row[0] for row in values(tree.path("legacy"), "SELECT id FROM memory_blocks")}
+    assert before
+    assert before < acknowledged
+    assert acknowledged <= unified_ids(tree)
+    assert counts["attempts"] == 1
+
+
+def test_a_locked_database_puts_the_cutover_off_and_clients_go_on(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    at = place(tree)
+    limits = Limits(hold_s=0.2, attempts=2, pause_s=0.01)
+    with fronted(tree, tmp_path) as front, contextlib.ExitStack() as stack:
+        connection = stack.enter_context(contextlib.closing(_locking(tree.path("legacy"))))
+        with pytest.raises(Exception, match="could not be moved"):
+            cut_over(at, "database-manager", front.gate, limits)
+        assert front.gate.state()["side"] == LEGACY
+        connection.execute("ROLLBACK")
+        assert httpx.get(front.url + "/memory").status_code == 200
+        cut_over(at, "database-manager", front.gate, limits)
+        assert front.gate.state()["side"] == UNIFIED
+
+
+def _locking(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def test_a_gate_whose_holder_died_opens_as_the_databases_say(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    place(tree)
+    with fronted(tree, tmp_path) as front:
+        assert front.gate.hold(drain_s=1, lease_s=0.2)
+        assert httpx.get(front.url + "/memory", timeout=5).status_code == 200
+        assert front.gate.state()["side"] == LEGACY
+
+
+def test_a_gate_stays_held_between_fence_and_successor(tree: LegacyTree, tmp_path: Path) -> None:
+    at = place(tree)
+    with fronted(tree, tmp_path) as front:
+        assert front.gate.hold(drain_s=1, lease_s=0.05)
+        with contextlib.closing(_locking(tree.path("legacy"))) as connection:
+            connection.execute(f"INSERT INTO {capture.FENCE} VALUES (1)")
+            connection.execute("COMMIT")
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(front.url + "/memory", timeout=0.5)
+        cut_over(at, "database-manager", front.gate, Limits())
+        assert httpx.get(front.url + "/memory").status_code == 200
+
+
+def test_a_killed_proxy_begins_on_the_side_that_answers(tree: LegacyTree, tmp_path: Path) -> None:
+    at = place(tree)
+    with fronted(tree, tmp_path) as front:
+        cut_over(at, "database-manager", front.gate, Limits())
+        front.proxy.restart()
+        assert front.gate.state()["side"] == UNIFIED
