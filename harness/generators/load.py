@@ -267,7 +267,8 @@ def _of_key(collection: Collection, kind: Kind, thing: Thing, words: str) -> Ask
         body = _json({collection.value: words})
         return Asked(collection, kind, "PUT", path, body, thing.key, words)
     if collection.finds:
-        wanted = quote(f"{thing.key} v{thing.version} ")
+        # Its first two words are its own: what a refused write used up is not in them.
+        wanted = quote(" ".join(thing.words.split(" ", 2)[:2]) + " ")
         path = f"{collection.path}/search?q={wanted}&limit={_HITS}"
         return Asked(collection, kind, "GET", path, None, thing.key, None)
     body = _json({"query": thing.words, "limit": _HITS})
