@@ -81,18 +81,20 @@ class Trial:
     or on all where it names none. `api` draws `examples` for each operation and phase, until
     there were `requests` to the service; `thorough` takes their place in the full profile, and
     `requests_max` bounds them; `operations` are the only ones that are asked, by their ids, where
-    it names some. `writes` by `clients` at a time are what `durability` has acknowledged.
+    it names some. `writes` by `clients` at a time are what `durability` has acknowledged, while
+    it kills the service `kills` times.
     """
 
     checks: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     examples: int = 3
     requests: int = 1
-    thorough: int = 1_500
+    thorough: int = 3_000
     requests_max: int = 5_000
     operations: tuple[str, ...] = ()
     writes: int = 1_000
     clients: int = 4
+    kills: int = 3
     seed: int = 1
 
 

@@ -45,7 +45,6 @@ _DOES_NOT_VERIFY: Final = (
     "Power loss: what a killed process had written is still in the machine's memory. Services"
     " that keep nothing, and writes that `fixtures/writes/` does not name."
 )
-_KILLS: Final = 3
 _TIMEOUT_S: Final = 10.0
 _DEADLINE_S: Final = 180.0
 _SHOWN: Final = 5
@@ -67,7 +66,8 @@ def check(evidence: Evidence, folder: Path | None = None) -> CheckResult:
         if recipe is None or (trial.only and service.name not in trial.only):
             continue
         try:
-            with served_after(evidence, [service], f"durability/{service.name}") as served:
+            place = f"durability/{service.name}"
+            with served_after(evidence, [service], place, first=recipe.holds) as served:
                 storm = _Storm(service, recipe, served, trial)
                 findings += storm.told()
         except ServiceError as error:
@@ -139,6 +139,7 @@ class _Storm:
         self.running.stop()
         after = digest_copy(self.served.database, folder / "after.sqlite")
         findings += self._parts(after, self._resent(), sure=True)
+        findings += self._then(after)
         broken, _ = violations(before, after, service=self.service.name)
         return findings + broken
 
@@ -147,7 +148,8 @@ class _Storm:
     def _rage(self) -> None:
         """Write until enough is acknowledged, and kill at drawn counts of it."""
         rng = random.Random(f"{self.trial.seed} {self.service.name}")  # noqa: S311 - drawn again
-        moments = sorted(rng.sample(range(1, max(self.trial.writes, _KILLS + 1)), _KILLS))
+        kills = self.trial.kills
+        moments = sorted(rng.sample(range(1, max(self.trial.writes, kills + 1)), kills))
         deadline = time.monotonic() + _DEADLINE_S
         self._up.set()
         clients = [
@@ -184,7 +186,7 @@ class _Storm:
                 turn += 1
                 written = Written.drawn(self.recipe, rng, f"{number}-{turn}")
                 try:
-                    answer = client.post(written.path, json=written.body)
+                    answer = _sent(client, written)
                 except httpx.HTTPError:
                     with self._lock:
                         self.open.append(written)
@@ -210,7 +212,7 @@ class _Storm:
         shown = 0
         with httpx.Client(base_url=self.running.url, timeout=_TIMEOUT_S) as client:
             for written in self._resent():
-                answer = client.post(written.path, json=written.body)
+                answer = _sent(client, written)
                 self.again += 1
                 if answer.is_success or answer.status_code == httpx.codes.CONFLICT:
                     continue
@@ -297,6 +299,18 @@ class _Storm:
                     what = "was acknowledged, and" if sure else "was interrupted, and"
                     yield self._missing(written, counts, rule, what)
 
+    def _then(self, copy: Path) -> Iterator[Finding]:
+        """Yield what the recipe says of the end, and does not hold."""
+        with closing(open_read_only(copy, at_rest=True)) as database:
+            for sql in self.recipe.then:
+                if (count := next(iter(database.execute(sql)))[0]) != 1:
+                    yield self._finding(
+                        "durability/not-done",
+                        f"in the end it does not hold that this counts one: {sql}",
+                        expected="1",
+                        actual=str(count),
+                    )
+
     def _counts(self, database: apsw.Connection, written: Written) -> list[int]:
         bindings = {"id": written.id, "words": written.words}
         return [int(next(iter(database.execute(sql, bindings)))[0]) for sql in written.write.parts]
@@ -321,3 +335,12 @@ class _Storm:
             expected=more.get("expected"),
             actual=more.get("actual"),
         )
+
+
+def _sent(client: httpx.Client, written: Written) -> httpx.Response:
+    """Send a write, and before it what belongs first: where that cannot be just now, so be it."""
+    for path, body in written.first:
+        answer = client.post(path, json=body)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            return answer
+    return client.post(written.path, json=written.body)

@@ -7,13 +7,14 @@ database may hold what no service would write: a reference that dangled already 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import apsw
 
+from harness.checkers.invariant_sql import INVARIANTS, Invariant
 from harness.checkers.throwaway import throwaway
 from harness.database import quote
 from harness.model import Finding
@@ -21,129 +22,8 @@ from harness.model import Finding
 __all__ = ["violations"]
 
 _SHOWN: Final = 3
+_MAIL_ADDRESS: Final = re.compile(r"[\w.+%-]+@[^\W\d_][\w-]*(?:\.[\w-]+)+")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Invariant:
-    """SQL that yields a key for each row that breaks it; `tables` are those that it needs."""
-
-    rule: str
-    says: str
-    tables: tuple[str, ...]
-    broken: str
-
-
-_INVARIANTS: Final = (
-    _Invariant(
-        rule="block-without-vector",
-        says="a block of the vector store has its embedding, or neither is there",
-        tables=("memory_blocks", "memory_block_embeddings"),
-        broken="SELECT CAST(b.id AS BLOB) FROM memory_blocks AS b"
-        " WHERE b.session_id = 'vector-import' AND NOT EXISTS"
-        " (SELECT 1 FROM memory_block_embeddings AS e WHERE e.block_id = b.id)",
-    ),
-    _Invariant(
-        rule="vector-without-block",
-        says="an embedding has its block",
-        tables=("memory_blocks", "memory_block_embeddings"),
-        broken="SELECT CAST(e.id AS BLOB) FROM memory_block_embeddings AS e"
-        " WHERE e.block_id IS NULL OR NOT EXISTS"
-        " (SELECT 1 FROM memory_blocks AS b WHERE b.id = e.block_id)",
-    ),
-    _Invariant(
-        rule="vector-of-another-length",
-        says="an embedding has as many numbers as it says",
-        tables=("memory_block_embeddings",),
-        broken="SELECT CAST(id AS BLOB) FROM memory_block_embeddings"
-        " WHERE typeof(embedding) <> 'blob' OR length(embedding) <> 4 * dimensions",
-    ),
-    _Invariant(
-        rule="entity-vector-without-entity",
-        says="an entity's embedding has its entity",
-        tables=("knowledge_entities", "knowledge_entity_embeddings"),
-        broken="SELECT CAST(v.id AS BLOB) FROM knowledge_entity_embeddings AS v"
-        " WHERE v.entity_id IS NULL OR NOT EXISTS"
-        " (SELECT 1 FROM knowledge_entities AS e WHERE e.id = v.entity_id)",
-    ),
-    _Invariant(
-        rule="two-providers-active",
-        says="one provider is active at a time",
-        tables=("model_providers",),
-        broken="SELECT CAST(name AS BLOB) FROM model_providers WHERE is_active = 1"
-        " AND (SELECT count(*) FROM model_providers WHERE is_active = 1) > 1",
-    ),
-    _Invariant(
-        rule="failover-not-told",
-        says="the active provider is the one that the last failover went to",
-        tables=("model_providers", "failover_events"),
-        # The key says which, so that an active provider that was never told of is excused only
-        # as long as it stays.
-        broken="WITH state (active, last, seq) AS (SELECT"
-        " (SELECT name FROM model_providers WHERE is_active = 1),"
-        " (SELECT to_provider FROM failover_events ORDER BY seq DESC LIMIT 1),"
-        " (SELECT max(seq) FROM failover_events))"
-        " SELECT CAST(ifnull(active, 'none') || ', failover ' || ifnull(seq, 'none') AS BLOB)"
-        " FROM state WHERE active IS NOT last",
-    ),
-    _Invariant(
-        rule="request-without-usage",
-        says="a reported request is usage that is paid for, once",
-        tables=("provider_requests", "synthetic_usage"),
-        broken="SELECT CAST(r.id AS BLOB) FROM provider_requests AS r WHERE NOT EXISTS"
-        " (SELECT 1 FROM synthetic_usage AS u WHERE u.id = r.id AND u.cost_usd IS r.cost_usd)",
-    ),
-    _Invariant(
-        rule="request-sums",
-        says="the sums of a provider's day are those of its requests",
-        tables=("provider_requests", "provider_performance_metrics"),
-        broken="WITH told AS (SELECT provider, substr(reported_at, 1, 10) AS day,"
-        " count(*) AS requests, sum(success) AS successful, total(tokens_in) AS tokens_in,"
-        " total(tokens_out) AS tokens_out FROM provider_requests GROUP BY 1, 2)"
-        " SELECT CAST(m.provider || ' ' || m.day AS BLOB) FROM provider_performance_metrics AS m"
-        " LEFT JOIN told USING (provider, day) WHERE (m.requests, m.successful_requests,"
-        " m.tokens_in, m.tokens_out) IS NOT (ifnull(told.requests, 0), ifnull(told.successful, 0),"
-        " ifnull(told.tokens_in, 0), ifnull(told.tokens_out, 0))"
-        " UNION SELECT CAST(told.provider || ' ' || told.day AS BLOB) FROM told WHERE NOT EXISTS"
-        " (SELECT 1 FROM provider_performance_metrics AS m"
-        " WHERE (m.provider, m.day) = (told.provider, told.day))",
-    ),
-    _Invariant(
-        rule="check-sums",
-        says="the sums of a provider's day are those of its checks",
-        tables=("model_health_history", "provider_performance_metrics"),
-        broken="SELECT CAST(m.provider || ' ' || m.day AS BLOB)"
-        " FROM provider_performance_metrics AS m WHERE (m.checks, m.healthy_checks) IS NOT"
-        " (SELECT count(*), ifnull(sum(h.healthy), 0) FROM model_health_history AS h"
-        " WHERE h.rolled_up = 1 AND h.provider = m.provider"
-        " AND substr(h.checked_at, 1, 10) = m.day)",
-    ),
-    _Invariant(
-        rule="circle-of-parents",
-        says="no task is its own ancestor",
-        tables=("task_contexts",),
-        broken="WITH RECURSIVE up (start, at) AS (SELECT id, parent_task_id FROM task_contexts"
-        " WHERE parent_task_id IS NOT NULL UNION SELECT up.start, t.parent_task_id FROM up"
-        " JOIN task_contexts AS t ON t.id = up.at WHERE t.parent_task_id IS NOT NULL)"
-        " SELECT CAST(start AS BLOB) FROM up WHERE at = start",
-    ),
-    _Invariant(
-        rule="circle-of-dependencies",
-        says="no task waits for itself",
-        tables=("task_contexts",),
-        broken="WITH RECURSIVE needs (task, needed) AS (SELECT t.id, d.value"
-        " FROM task_contexts AS t, json_each(iif(json_valid(t.depends_on), t.depends_on, '[]'))"
-        " AS d), waits (start, at) AS (SELECT task, needed FROM needs UNION SELECT waits.start,"
-        " needs.needed FROM waits JOIN needs ON needs.task = waits.at)"
-        " SELECT CAST(start AS BLOB) FROM waits WHERE at = start",
-    ),
-    _Invariant(
-        rule="alert-too-early",
-        says="an alert is raised when its share of the budget is spent",
-        tables=("cost_alerts",),
-        broken="SELECT CAST(budget_id || ' ' || period_start || ' ' || threshold_percent AS BLOB)"
-        " FROM cost_alerts WHERE spent_nanousd * 100.0 < limit_nanousd * 1.0 * threshold_percent",
-    ),
-)
 
 # The rule of `devflow.services.costs`: for each day, platform and model the sums of cost_analytics
 # are an opening balance and what the usage rows come to. The balance is what the row held beyond
@@ -195,8 +75,10 @@ def violations(before: Path, after: Path, *, service: str) -> tuple[list[Finding
         now.execute("ATTACH ':memory:' AS was")
         with now.backup("was", was, "main") as backup:
             backup.step(-1)
+        for each in (now, was):
+            each.create_scalar_function("has_mail_address", _has_mail_address, 1)
         tables = {str(name) for (name,) in now.execute("SELECT name FROM sqlite_master")}
-        for invariant in _INVARIANTS:
+        for invariant in INVARIANTS:
             if tables.issuperset(invariant.tables) and _applies(now, invariant):
                 held += 1
                 found += _new(was, now, invariant, service)
@@ -211,6 +93,10 @@ def violations(before: Path, after: Path, *, service: str) -> tuple[list[Finding
             held += 1
             found += _costs(now, service)
     return found, held
+
+
+def _has_mail_address(*values: object) -> bool:
+    return any(isinstance(text, str) and _MAIL_ADDRESS.search(text) for text in values)
 
 
 def _finding(
@@ -234,7 +120,7 @@ def _finding(
     )
 
 
-def _applies(now: apsw.Connection, invariant: _Invariant) -> bool:
+def _applies(now: apsw.Connection, invariant: Invariant) -> bool:
     """Whether the tables have the columns; another schema is the schema checker's to judge."""
     try:
         now.execute(f"EXPLAIN {invariant.broken}").close()
@@ -244,7 +130,7 @@ def _applies(now: apsw.Connection, invariant: _Invariant) -> bool:
 
 
 def _new(
-    was: apsw.Connection, now: apsw.Connection, invariant: _Invariant, service: str
+    was: apsw.Connection, now: apsw.Connection, invariant: Invariant, service: str
 ) -> Iterator[Finding]:
     known = {key for (key,) in was.execute(invariant.broken)}
     broken = [key for (key,) in now.execute(invariant.broken) if key not in known]

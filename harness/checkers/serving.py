@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import apsw
 
 from harness.candidate_services import Service, stand_ins
 from harness.checkers.evidence import Evidence
-from harness.errors import InvariantError
+from harness.errors import BadInputError, InvariantError
 from harness.fixture.folder import fixtures_folder
 from harness.model import DATABASES
 from harness.providers import Providers, providers
@@ -38,11 +38,17 @@ class Served:
 
 
 @contextmanager
-def served_after(evidence: Evidence, services: Iterable[Service], place: str) -> Iterator[Served]:
-    """Start `services` on a copy of the migrated tree in the folder `place` of the run."""
+def served_after(
+    evidence: Evidence, services: Iterable[Service], place: str, *, first: Iterable[str] = ()
+) -> Iterator[Served]:
+    """Start `services` on a copy of the migrated tree in the folder `place` of the run.
+
+    `first` are SQL statements that are run on the copy before.
+    """
     folder = _folder(evidence, place)
     assert evidence.tree is not None  # noqa: S101 - `_folder` saw to it
     tree = _copied(evidence.tree, folder / "after", without=evidence.backups.values())
+    _put_in(tree / DATABASES["root"], tuple(first))
     with providers() as seen:
         environment = {
             **seen.environment,
@@ -53,6 +59,19 @@ def served_after(evidence: Evidence, services: Iterable[Service], place: str) ->
         }
         with running(services, environment=environment, logs=folder / "logs") as found:
             yield Served(services=found, tree=tree, providers=seen)
+
+
+def _put_in(path: Path, statements: tuple[str, ...]) -> None:
+    if not statements:
+        return
+    with closing(apsw.Connection(str(path))) as database:
+        for statement in statements:
+            try:
+                database.execute(statement)
+            except apsw.Error as error:
+                raise BadInputError(
+                    f"what a recipe's `holds` puts in before does not fit: {error}: {statement}"
+                ) from error
 
 
 @contextmanager

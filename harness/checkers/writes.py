@@ -16,8 +16,9 @@ from harness.suggest import unknown_key
 
 __all__ = ["Recipe", "Write", "Written", "recipes"]
 
-_KEYS = ("post", "body", "read", "same", "parts")
-_FILE_KEYS = ("service", "writes", "stays")
+_KEYS = ("first", "post", "body", "read", "same", "parts")
+_FIRST_KEYS = ("post", "body")
+_FILE_KEYS = ("service", "holds", "writes", "stays", "then")
 _PLACE = re.compile(r"\{(id|words)\}")
 _WORDS = (
     "cache", "deploy", "index", "ledger", "migration", "provider", "queue", "replay", "schema",
@@ -29,8 +30,9 @@ _WORDS = (
 class Write:
     """One kind of write: sent with `{id}` and `{words}` filled in, and found again.
 
-    `read` is a path whose answer must hold the fields `same` as they were sent. `parts` are SQL
-    counts by `:id` and `:words`: 1 each where the write is there, 0 each where it is not.
+    `first` are paths and bodies that are posted right before it, each time. `read` is a path whose
+    answer must hold the fields `same` as they were sent. `parts` are SQL counts by `:id` and
+    `:words`: 1 each where the write is there, 0 each where it is not.
     """
 
     path: str
@@ -38,15 +40,22 @@ class Write:
     read: str | None
     same: tuple[str, ...]
     parts: tuple[str, ...]
+    first: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The writes of one service; `stays` are paths that answer alike before a kill and after."""
+    """The writes of one service.
+
+    `holds` are SQL statements that are run before it starts, `stays` paths that answer alike
+    before a kill and after, `then` SQL counts that are 1 each at the end.
+    """
 
     service: str
     writes: tuple[Write, ...]
+    holds: tuple[str, ...] = ()
     stays: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,11 @@ class Written:
     def path(self) -> str:
         """Where it is sent."""
         return str(_filled(self.write.path, self))
+
+    @property
+    def first(self) -> list[tuple[str, dict[str, Any]]]:
+        """What is posted right before, where and with which body."""
+        return [(str(_filled(p, self)), _filled(dict(body), self)) for p, body in self.write.first]
 
     @property
     def read(self) -> str | None:
@@ -112,8 +126,14 @@ def _recipe(path: Path) -> Recipe:
             _write(given, f"{path}: write {number}")
             for number, given in enumerate(data["writes"], start=1)
         ),
-        stays=tuple(map(str, data.get("stays") or ())),
+        holds=_texts(data, "holds"),
+        stays=_texts(data, "stays"),
+        then=_texts(data, "then"),
     )
+
+
+def _texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(map(str, data.get(key) or ()))
 
 
 def _write(given: Any, where: str) -> Write:
@@ -124,7 +144,15 @@ def _write(given: Any, where: str) -> Write:
             raise BadInputError(f"{where}: {unknown_key(key, _KEYS)}")
     if not str(given.get("post", "")).startswith("/") or not given.get("parts"):
         raise BadInputError(f"{where} needs `post`, a path, and `parts`, a list of SQL counts")
+    first = given.get("first") or ()
+    for one in first:
+        if not isinstance(one, dict) or not str(one.get("post", "")).startswith("/"):
+            raise BadInputError(f"{where}: each of `first` needs `post`, a path")
+        for key in one:
+            if key not in _FIRST_KEYS:
+                raise BadInputError(f"{where}: {unknown_key(key, _FIRST_KEYS)}")
     return Write(
+        first=tuple((str(one["post"]), dict(one.get("body") or {})) for one in first),
         path=str(given["post"]),
         body=dict(given.get("body") or {}),
         read=given.get("read"),

@@ -97,6 +97,19 @@ REQUEST = (
     " ('r', 'a', 't', 1, 5, 0.5, '2026-01-01T00:00:00Z'); INSERT INTO provider_performance_metrics"
     " (provider, day) VALUES ('a', '2026-01-01');"
 )
+LEARNED = (
+    "INSERT INTO knowledge_entities (seq, id, entity_type, name, extraction_source)"
+    " VALUES (901, 'a', 'technology', 'A', ''), (902, 'b', 'technology', 'B', '');"
+    " INSERT INTO knowledge_learned (block_seq, digest, rules, learned_at)"
+    " VALUES (9001, '', '', ''), (9002, '', '', '');"
+    " INSERT INTO knowledge_mentions (block_seq, entity_seq, times, snippet)"
+    " VALUES (9001, 901, 1, ''), (9001, 902, 1, ''), (9002, 901, 1, ''), (9002, 902, 1, '');"
+)
+DECIDED = (
+    "INSERT INTO routing_decisions (id, capability_domain, task_type, platform, seed, weights,"
+    " candidates, decided_at, success, reported_at)"
+    " VALUES ('d', 'd', 't', 'p', 1, '{}', '[]', '', 1, '2026-01-01T00:00:00.000Z')"
+)
 SPOILT: dict[str, str] = {
     "api/block-without-vector": f"{VECTOR} 'b', id, 'vector-import', 'context', 'l', 'c'"
     " FROM task_contexts LIMIT 1",
@@ -129,6 +142,17 @@ SPOILT: dict[str, str] = {
     " VALUES (1, 'b', 'B', 'day', NULL, 100, '', ''); INSERT INTO cost_alerts"
     " (budget_id, period_start, threshold_percent, spent_nanousd, limit_nanousd, raised_at)"
     " VALUES ('b', '2026-01-01', 50, 49, 100, '')",
+    "api/pairs": "INSERT INTO knowledge_pairs (first_seq, second_seq, blocks) VALUES (901, 902, 1)",
+    "api/relationships": f"{LEARNED} DELETE FROM knowledge_stale",
+    "api/belief": f"{LEARNED} INSERT INTO knowledge_priors VALUES (901, 0.5, 'pending', 1);"
+    " INSERT INTO knowledge_feedback (id, entity_seq, kind, given_at)"
+    " VALUES ('f', 901, 'confirm', '')",
+    "api/mail-address-learned": f"{LEARNED} UPDATE knowledge_mentions"
+    " SET snippet = 'ask a.b@example.org' WHERE entity_seq = 901",
+    "api/outcomes-believed": "INSERT INTO routing_beliefs (platform, capability_domain, task_type,"
+    " successes, failures, weight, outcomes, updated_at) VALUES ('p', 'd', 't', 2, 1, 1, 1, '')",
+    "api/outcomes-performed": DECIDED,
+    "api/chosen-of-candidates": DECIDED,
 }
 
 

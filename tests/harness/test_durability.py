@@ -38,7 +38,9 @@ def recipe(folder: Path, **more: object) -> Path:
     return folder
 
 
-def judged(folder: Path, *, fault: str = "", writes: int = 150) -> CheckResult:
+def judged(
+    folder: Path, *, fault: str = "", writes: int = 150, kills: int = 3, **more: object
+) -> CheckResult:
     tree = folder / "tree"
     notes_database(tree / "devflow.sqlite")
     evidence = Evidence(
@@ -46,10 +48,11 @@ def judged(folder: Path, *, fault: str = "", writes: int = 150) -> CheckResult:
         mapping=Mapping.load(DEFAULT_MANIFEST.parent / "mapping.yaml"),
         tree=tree,
         services=(notes_service(fault=fault),),
-        trial=Trial(checks=("durability",), writes=writes),
+        trial=Trial(checks=("durability",), writes=writes, kills=kills),
         work=folder / "work",
     )
-    return check(evidence, recipe(folder / "writes"))
+    more = {"writes" if name == "given" else name: value for name, value in more.items()}
+    return check(evidence, recipe(folder / "writes", **more))
 
 
 def test_a_service_that_commits_before_it_answers_is_valid(tmp_path: Path) -> None:
@@ -90,6 +93,31 @@ def test_a_service_without_a_recipe_is_unknown_and_not_valid(tmp_path: Path) -> 
     assert check(evidence).verdict is Verdict.UNKNOWN
 
 
+def test_what_a_recipe_puts_in_before_is_there_and_its_end_is_looked_at(tmp_path: Path) -> None:
+    holds = ["INSERT INTO notes VALUES ('held', 'before')"]
+    then = ["SELECT count(*) FROM notes WHERE id = 'held'", "SELECT count(*) = 9 FROM notes"]
+    result = judged(tmp_path, writes=30, kills=1, holds=holds, then=then)
+    assert [finding.rule for finding in result.findings] == ["durability/not-done"]
+    assert then[1] in result.findings[0].cause
+    assert result.examined["kills"] == 2
+
+
+def test_what_belongs_before_a_write_is_sent_before_it(tmp_path: Path) -> None:
+    first = [{"post": "/v2/notes", "body": {"id": "{id}-first", "text": "first"}}]
+    parts = [*WRITE["parts"], "SELECT count(*) FROM notes WHERE id = :id || '-first'"]
+    writes = [{**WRITE, "first": first, "parts": parts}]
+    result = judged(tmp_path, writes=30, kills=1, given=writes)
+    assert not [f for f in result.findings if f.rule == "durability/lost"]
+    assert result.examined["notes acknowledged writes"] >= 30
+
+
+def test_sql_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInputError, match=r"`holds` puts in before does not fit: .*no such table"
+    ):
+        judged(tmp_path, holds=["INSERT INTO nowhere VALUES (1)"])
+
+
 def test_every_recipe_is_for_a_service_of_the_default_candidate() -> None:
     names = {service.name for service in Candidate.load().services}
     assert set(recipes(fixtures_folder() / "writes")) <= names
@@ -98,6 +126,11 @@ def test_every_recipe_is_for_a_service_of_the_default_candidate() -> None:
 @pytest.mark.parametrize(
     ("write", "says"),
     [
+        ({"post": "/x", "parts": ["SELECT 1"], "first": [{"get": "/y"}]}, "needs `post`, a path"),
+        (
+            {"post": "/x", "parts": ["SELECT 1"], "first": [{"post": "/y", "reed": 1}]},
+            "unknown key 'reed'",
+        ),
         ({"put": "/x"}, "unknown key 'put'"),
         ({"post": "/x"}, "needs `post`, a path, and `parts`"),
         (3, "must be a mapping"),

@@ -46,6 +46,15 @@ def test_there_are_at_least_forty_mutants_and_each_says_what_it_breaks() -> None
     assert all(mutant.breaks.endswith(".") for mutant in MUTANTS)
 
 
+def test_at_least_fifteen_mutants_are_of_services_and_each_service_that_writes_has_one() -> None:
+    services = [m for m in MUTANTS if m.trial is not None]
+    assert len(services) >= 15
+    tried = {name for m in services if m.trial for name in m.trial.only}
+    assert tried >= {
+        "costs", "database-manager", "knowledge", "model-registry", "routing", "vector-memory",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_definition_still_fits_the_candidate(mutant: Mutant, tmp_path: Path) -> None:
     assert plant(mutant, PACKAGE, tmp_path).is_file()
