@@ -109,7 +109,10 @@ def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial
             raise BadInputError(
                 f"{scenario.path}: the candidate has no service {name!r}{did_you_mean(name, names)}"
             )
-    return replace(trial, requests=trial.thorough) if thorough else trial
+    if not thorough:
+        return trial
+    most = max(trial.requests_max, trial.thorough)
+    return replace(trial, requests=trial.thorough, requests_max=most)
 
 
 def _rejudging(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ import apsw
 import pytest
 from small_candidate import CHECKERS, MANIFEST, small, small_tree
 
+from harness.candidate import Candidate
 from harness.errors import BadInputError
 from harness.model import Severity, Verdict
-from harness.play import play, played_aside
+from harness.play import _trial, play, played_aside
 from harness.scenario import Scenario
 from harness.stage import claim, prepare
 
+SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 NOTES = "CREATE TABLE notes (id TEXT, text TEXT)"
 INLINE = f"""
 fixture:
@@ -29,6 +31,16 @@ def scenario(tmp_path: Path, text: str) -> Scenario:
     path = tmp_path / "story.yaml"
     path.write_text("description: x\n" + text, encoding="utf-8")
     return Scenario.load(path)
+
+
+def test_the_full_profile_asks_services_as_much_as_the_scenario_says_is_thorough() -> None:
+    path = SCENARIOS / "services" / "empty-databases.yaml"
+    story, tested = Scenario.load(path), Candidate.load()
+    quick = _trial(story, tested, thorough=False)
+    full = _trial(story, tested, thorough=True)
+    assert quick == story.trial
+    assert full.requests == story.trial.thorough
+    assert full.requests_max >= full.requests
 
 
 def test_an_inline_fixture_reproduces_from_its_file_alone(tmp_path: Path) -> None:
