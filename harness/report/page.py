@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from harness.candidate import PHASES
 from harness.report import words
+from harness.report.timeline import draw_timeline
 
 __all__ = ["figures", "render_page", "timeline", "visible"]
 
@@ -31,6 +32,7 @@ _SHOWN_ELSEWHERE = {
     "schema": ("decisions",),
     "rows": ("residue",),
     "convergence": ("points",),
+    "downtime": ("timeline",),
 }
 
 
@@ -52,6 +54,7 @@ def render_page(document: Mapping[str, Any]) -> str:
         residue=_residue(document),
         decisions=_decisions(document),
         crashes=_crashes(document),
+        timelines=_timelines(document),
         checkers=[check["checker"] for check in document["checks"]],
     )
 
@@ -278,6 +281,18 @@ def _crashes(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         for phase, points in phases.items()
         if points
     ]
+
+
+def _timelines(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the drawings of what clients felt, of each run with a load."""
+    drawn = []
+    for number, run in enumerate(document["runs"]):
+        for check in run["checks"]:
+            told = check["details"].get("timeline") if check["checker"] == "downtime" else None
+            if told:
+                charts = draw_timeline(told, f"timeline-{number}")
+                drawn.append({"run": run["name"], "details": check["details"], "charts": charts})
+    return drawn
 
 
 def timeline(steps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
