@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from devflow.migration.tables import (
     BLOCK_TYPES,
@@ -11,7 +11,7 @@ from devflow.migration.tables import (
     PRIORITIES,
     STATUSES,
 )
-from devflow.migration.targets import listed
+from devflow.migration.words import REMOVED, block_type, status_sql, word_sql
 from devflow.services.store import Row
 from devflow.services.values import number, text
 
@@ -26,12 +26,6 @@ __all__ = [
     "verbatim",
     "word_sql",
 ]
-
-REMOVED = '{"removed": true}'
-"""`task_contexts.legacy_values` of a task that an old client deleted, and others still need."""
-
-_STATUS_BACK = {"planning": "pending", "active": "in_progress", "archived": "cancelled"}
-_PRIORITY_BACK = {"h-": "high", "m-": "medium", "l-": "low", "?-": "unknown"}
 
 
 def status(word: str) -> str:
@@ -49,21 +43,6 @@ def unified_block_type(word: str) -> str:
     return word if word in BLOCK_TYPES else "context"
 
 
-def status_sql(value: str) -> str:
-    """Return SQL for the unified status of the old one that the SQL `value` yields."""
-    return listed(value, STATUSES, "'planning'", **LEGACY_STATUSES)
-
-
-def priority_sql(value: str) -> str:
-    """Return SQL for the unified priority of the old one that the SQL `value` yields."""
-    return listed(value, PRIORITIES, "'?-'", **LEGACY_PRIORITIES)
-
-
-def block_type(value: str) -> str:
-    """Return SQL for the unified block type of the old one that the SQL `value` yields."""
-    return listed(value, BLOCK_TYPES, "'context'")
-
-
 def verbatim(columns: Sequence[str], column: str, unified: str) -> str:
     """Return SQL for an old column as the migration's inverse gives it back.
 
@@ -72,27 +51,6 @@ def verbatim(columns: Sequence[str], column: str, unified: str) -> str:
     """
     bit = 1 << list(columns).index(column)
     return f"CASE WHEN o.residue & {bit} THEN o.x_{column} ELSE {unified} END"
-
-
-def word_sql(name: str, bit: int) -> str:
-    """Return SQL for the status or priority that an old client sees.
-
-    That is the word that a client wrote, or that was migrated, for as long as its meaning is the
-    task's state; else the state's own name in the old words. Two tasks that the migration found
-    to be one may have differed: each side sees its own state until somebody writes to the task.
-    """
-    meaning: Callable[[str], str] = {"status": status_sql, "priority": priority_sql}[name]
-    back = {"status": _STATUS_BACK, "priority": _PRIORITY_BACK}[name]
-    written = f"u.legacy_values ->> '$.{name}'"
-    untouched = "u.legacy_values IS NULL AND o.rule = 'merged'"
-    cases = " ".join(f"WHEN '{unified}' THEN '{word}'" for unified, word in back.items())
-    return (
-        f"CASE WHEN {written} IS NOT NULL AND ({meaning(written)}) IS u.{name} THEN {written}"
-        f" WHEN o.residue & {bit} AND ({untouched} OR ({meaning(f'o.x_{name}')}) IS u.{name})"
-        f" THEN o.x_{name}"
-        f" WHEN o.seq IS NOT NULL AND NOT o.residue & {bit} AND {written} IS NULL THEN u.{name}"
-        f" ELSE CASE u.{name} {cases} ELSE u.{name} END END"
-    )
 
 
 def amount(value: object) -> int | float | str | None:

@@ -1,0 +1,92 @@
+"""Lets what is written to the unified database flow back into the legacy databases.
+
+`install` begins to note the keys of what is written; `drain` re-reads those rows and brings the
+legacy rows to match, in their old shapes, ids and words (devflow.live.images says how, and which
+new row goes where). Each legacy database is written in one transaction of its own, which saves in
+it how far of the log it has: a transaction over several databases in WAL mode is not atomic. What
+a drain writes depends on the state of the unified rows alone; so one that was cut off, between two
+databases or within one, is simply run again.
+
+What no legacy table can hold goes to the sidecar (devflow.live.sidecar), whose position is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import apsw
+
+from devflow.live.applying import Tally, forget, write_back
+from devflow.live.replaying import Replayed, replay
+from devflow.live.reverse_log import install, remove
+from devflow.live.sidecar import export_later_writes, keep_back
+
+__all__ = [
+    "Drained",
+    "Replayed",
+    "drain",
+    "drain_all",
+    "export_later_writes",
+    "forget",
+    "install",
+    "remove",
+    "replay",
+]
+
+LIMIT_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What one drain did, in rows by `source.table`; `kept` is what the sidecar has, by table.
+
+    `behind` is how many entries of the log the database that has least of it still lacks.
+    """
+
+    written: Mapping[str, int] = field(default_factory=dict)
+    deleted: Mapping[str, int] = field(default_factory=dict)
+    unchanged: int = 0
+    kept: Mapping[str, int] = field(default_factory=dict)
+    behind: int = 0
+
+
+def drain(
+    unified: apsw.Connection,
+    legacy: Mapping[str, apsw.Connection],
+    *,
+    sidecar: apsw.Connection,
+    limit_rows: int | None = LIMIT_ROWS,
+) -> Drained:
+    """Bring each legacy database, then the sidecar, further along the log.
+
+    `legacy` are the databases by source (`root`, `legacy`, `vector`): one that is left out counts
+    as not there, and its rows are kept in the sidecar. At most `limit_rows` entries are read a
+    database, all of them where it is None. No connection may be in a transaction. Raises
+    `MigrationError` where nobody notes what is written.
+    """
+    tally = Tally()
+    behind = [write_back(unified, legacy, source, limit_rows, tally) for source in legacy]
+    kept, last = keep_back(unified, legacy, sidecar, limit_rows)
+    return Drained(tally.written, tally.deleted, tally.unchanged, kept, max([*behind, last]))
+
+
+def drain_all(
+    unified: apsw.Connection,
+    legacy: Mapping[str, apsw.Connection],
+    *,
+    sidecar: apsw.Connection,
+) -> Drained:
+    """Drain until nothing is behind; for when nobody writes any more. Return the sums."""
+    written: dict[str, int] = {}
+    deleted: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    unchanged = 0
+    while True:
+        done = drain(unified, legacy, sidecar=sidecar)
+        for sums, more in ((written, done.written), (deleted, done.deleted)):
+            for name, rows in more.items():
+                sums[name] = sums.get(name, 0) + rows
+        unchanged, kept = unchanged + done.unchanged, dict(done.kept)
+        if not done.behind:
+            return Drained(written, deleted, unchanged, kept, 0)

@@ -1,0 +1,229 @@
+"""Notes the keys of unified rows that were written since the cutover, by triggers or by comparing.
+
+The log holds keys only, never values: whoever drains it reads the rows as they are by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import apsw
+
+from devflow.migration.database import columns, has_table, quote, rowid_name, transaction
+from devflow.migration.tables import PLANNED
+
+__all__ = ["LOG", "START", "captured", "install", "note_differences", "remove"]
+
+LOG, START = "reverse_log", "reverse_start"
+_PREFIX = "devflow_reverse_"
+_CREATE = (
+    f"CREATE TABLE {LOG} (n INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, key INTEGER)"
+)
+# The highest key of each table when the noting began: what is gone above it never was there.
+_CREATE_START = f"CREATE TABLE {START} (target TEXT PRIMARY KEY NOT NULL, key INTEGER)"
+# What the migration remembers, and what services reckon anew from the other tables.
+_LEFT_OUT = {
+    *("migration_steps", "migration_facts", "carried_tables", "carried_sequences"),
+    *("added_rows", "schema_decisions", "model_registry_log"),
+    *("cost_state", "cost_sums", "knowledge_stale", "memory_embedding_changes"),
+    *(LOG, START),
+}
+_ORIGINS = {table.origin for table in PLANNED}
+
+
+def captured(connection: apsw.Connection) -> dict[str, str]:
+    """Return the tables whose writes are noted, each with a name of its key: its rowid.
+
+    The key's name is empty for a carried table without rowids: there only that it was written.
+    """
+    found: dict[str, str] = {}
+    listed = connection.execute(
+        "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
+        " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    ).fetchall()
+    for name, without_rowid in listed:
+        table = str(name)
+        if table not in _LEFT_OUT and table not in _ORIGINS:
+            here = columns(connection, "main", table)
+            found[table] = "" if without_rowid else rowid_name(here)
+    return found
+
+
+def install(connection: apsw.Connection) -> int:
+    """Note every write to the unified database from now on; return how many tables are watched.
+
+    One transaction; again is as good as once. Of an update the old key and the new one are noted,
+    of `INSERT OR REPLACE` the rows that it displaces as well, whether the writer's connection has
+    `recursive_triggers` or not.
+    """
+    tables = captured(connection)
+    with transaction(connection):
+        if not has_table(connection, "main", LOG):
+            connection.execute(_CREATE)
+            _begin(connection, "main", tables)
+        for table, key in tables.items():
+            for name, event, body in _triggers(connection, table, key):
+                connection.execute(
+                    f"CREATE TRIGGER IF NOT EXISTS {quote(name)} {event} ON {quote(table)}"
+                    f" BEGIN {body} END"
+                )
+        for plan in PLANNED:
+            _follow_origin(connection, plan.origin, [t.origin_key for t in plan.targets])
+    return len(tables)
+
+
+def remove(connection: apsw.Connection) -> None:
+    """Take back all that `install` made: the schema's text is what it was."""
+    with transaction(connection):
+        made = connection.execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'index')"
+            f" AND substr(name, 1, {len(_PREFIX)}) = '{_PREFIX}' AND sql IS NOT NULL"
+        ).fetchall()
+        for kind, name in made:
+            connection.execute(f"DROP {kind} {quote(str(name))}")
+        connection.execute(f"DROP TABLE IF EXISTS {LOG}; DROP TABLE IF EXISTS {START}")
+
+
+def _begin(connection: apsw.Connection, schema: str, tables: Mapping[str, str]) -> None:
+    connection.execute(_CREATE_START)
+    for table, key in tables.items():
+        if key:
+            connection.execute(
+                f"INSERT INTO {START} SELECT ?, max({key}) FROM {schema}.{quote(table)}", (table,)
+            )
+
+
+def _note(table: str, key: str) -> str:
+    text = table.replace("'", "''")
+    return f"INSERT INTO {LOG} (target, key) SELECT '{text}', {key}"
+
+
+def _triggers(connection: apsw.Connection, table: str, key: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, event and body of a table's triggers."""
+    name = _PREFIX + table
+    if not key:
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            yield f"{name}_{event.lower()}", f"AFTER {event}", _note(table, "NULL") + ";"
+        return
+    old, new = f"OLD.{key}", f"NEW.{key}"
+    yield f"{name}_insert", "AFTER INSERT", _note(table, new) + ";"
+    changed = f"{_note(table, old)}; {_note(table, new)} WHERE {new} <> {old};"
+    yield f"{name}_update", "AFTER UPDATE", changed
+    yield f"{name}_delete", "AFTER DELETE", _note(table, old) + ";"
+    uniques = list(_uniques(connection, table))
+    if uniques:
+        displaced = [
+            f"{_note(table, f'x.{key}')} FROM {quote(table)} AS x WHERE {alike}"
+            for _, alike in uniques
+        ]
+        named = ", ".join(sorted({quote(column) for names, _ in uniques for column in names}))
+        yield f"{name}_insert_displaces", "BEFORE INSERT", "; ".join(displaced) + ";"
+        others = "; ".join(f"{each} AND x.{key} <> {old}" for each in displaced) + ";"
+        yield f"{name}_update_displaces", f"BEFORE UPDATE OF {named}", others
+
+
+def _uniques(connection: apsw.Connection, table: str) -> Iterator[tuple[list[str], str]]:
+    """Yield each unique index's columns, and SQL for the rows `x` that NEW would displace."""
+    for _, index, unique, _, partial in connection.execute(
+        f"PRAGMA main.index_list({quote(table)})"
+    ).fetchall():
+        if not unique:
+            continue
+        parts = [
+            row
+            for row in connection.execute(f"PRAGMA main.index_xinfo({quote(str(index))})")
+            if row[5]
+        ]
+        if any(row[2] is None for row in parts):
+            continue  # of expressions, which a trigger cannot name
+        alike = " AND ".join(
+            f"x.{quote(str(row[2]))} = NEW.{quote(str(row[2]))} COLLATE {row[4]}" for row in parts
+        )
+        if partial:
+            sql = connection.execute(
+                "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ?", (index,)
+            ).fetchall()[0][0]
+            alike += f" AND ({_where(str(sql))})"
+        yield [str(row[2]) for row in parts], alike
+
+
+def _where(sql: str) -> str:
+    return sql[sql.upper().rindex(" WHERE ") + len(" WHERE ") :]
+
+
+def _follow_origin(connection: apsw.Connection, origin: str, keys: list[str]) -> None:
+    """Note when a service forgets an origin, and have origins found by their unified rows."""
+    if not has_table(connection, "main", origin):
+        return
+    connection.execute(
+        f"CREATE TRIGGER IF NOT EXISTS {_PREFIX}{origin}_delete AFTER DELETE ON {origin}"
+        f" BEGIN {_note(origin, 'OLD.source_rowid')}; END"
+    )
+    for key in keys:
+        indexed = connection.execute(
+            "SELECT 1 FROM pragma_index_list(?1) AS l JOIN pragma_index_info(l.name) AS i"
+            " WHERE i.seqno = 0 AND i.name = ?2 AND NOT l.partial",
+            (origin, key),
+        ).fetchone()
+        if indexed is None:
+            connection.execute(f"CREATE INDEX {_PREFIX}{origin}_{key} ON {origin} ({key})")
+
+
+# By comparing ------------------------------------------------------------------------------------
+
+
+def note_differences(connection: apsw.Connection) -> int:
+    """Fill the log with what differs from the attached `base`; return how many rows that is.
+
+    For a private copy of the unified database: what was written is found without any trigger, by
+    comparing every row, type and bytes, with what the migration had made of it.
+    """
+    before = {
+        str(name)
+        for (name,) in connection.execute(
+            "SELECT name FROM base.sqlite_master WHERE type = 'table'"
+        )
+    }
+    with transaction(connection):
+        connection.execute(f"DROP TABLE IF EXISTS {LOG}; DROP TABLE IF EXISTS {START}")
+        connection.execute(_CREATE)
+        tables = captured(connection)
+        _begin(connection, "base", {t: key for t, key in tables.items() if t in before})
+        for table, key in tables.items():
+            if table not in before:
+                connection.execute(f"{_note(table, key or 'NULL')} FROM {quote(table)}")
+            elif key:
+                _note_rows(connection, table, key)
+            else:
+                _note_table(connection, table)
+        for origin in sorted(_ORIGINS & before):
+            connection.execute(
+                f"{_note(origin, 'b.source_rowid')} FROM base.{origin} AS b"
+                f" WHERE b.source_rowid NOT IN (SELECT source_rowid FROM main.{origin})"
+            )
+        return int(str(connection.execute(f"SELECT count(*) FROM {LOG}").fetchall()[0][0]))
+
+
+def _note_rows(connection: apsw.Connection, table: str, key: str) -> None:
+    name = quote(table)
+    differs = " OR ".join(
+        f"a.{c} IS NOT b.{c} COLLATE BINARY OR typeof(a.{c}) <> typeof(b.{c})"
+        for c in map(quote, columns(connection, "main", table))
+    )
+    connection.execute(
+        f"{_note(table, f'a.{key}')} FROM main.{name} AS a LEFT JOIN base.{name} AS b"
+        f" ON b.{key} = a.{key} WHERE b.{key} IS NULL OR {differs} ORDER BY a.{key}"
+    )
+    connection.execute(
+        f"{_note(table, f'b.{key}')} FROM base.{name} AS b"
+        f" WHERE b.{key} NOT IN (SELECT {key} FROM main.{name}) ORDER BY b.{key}"
+    )
+
+
+def _note_table(connection: apsw.Connection, table: str) -> None:
+    name = quote(table)
+    connection.execute(
+        f"{_note(table, 'NULL')} WHERE EXISTS (SELECT * FROM main.{name} EXCEPT"
+        f" SELECT * FROM base.{name}) OR EXISTS (SELECT * FROM base.{name} EXCEPT"
+        f" SELECT * FROM main.{name})"
+    )

@@ -1,0 +1,250 @@
+"""What is written to the unified database flows back into the old shapes, and no trace stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from devflow_tree import REPOSITORY, LegacyTree, add_block, add_earlier, add_embedding, values
+from reversing import Reversed
+
+from devflow.live import reverse
+from devflow.migration.errors import MigrationError
+from devflow.services.database_manager.legacy import memory as old_memory
+from devflow.services.database_manager.legacy import tasks as old_tasks
+from devflow.services.database_manager.memory import work as memory
+from devflow.services.database_manager.tasks import work as tasks
+
+_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2"
+_EVERYTHING = [  # of the hazards, all that can be together
+    *("auto-vacuum", "autoincrement-gap", "blobs-as-text", "dangling-foreign-keys"),
+    *("duplicate-embeddings", "earlier-attempt", "earlier-attempt-edited", "embedded-nul"),
+    *("embeddings-in-the-block", "emoji", "empty-strings-beside-nulls", "extra-columns"),
+    *("equal-ids-different-things", "equal-ids-same-thing", "extra-tables", "foreign-page-size"),
+    *("ids-differ-in-case", "ids-differ-in-trailing-blanks", "ids-of-odd-text"),
+    *("ids-that-look-numeric", "integer-extremes", "integers-as-text", "integral-reals"),
+    *("invalid-utf8", "malformed-vectors", "mixed-dimensions", "mixed-timestamps"),
+    *("nan-and-infinity-vectors", "negative-zero", "null-primary-keys", "orphan-embeddings"),
+    *("orphan-sessions", "parent-cycle", "root-has-usage-and-sessions", "rowid-gaps"),
+    *("rows-only-in-wal", "several-embeddings-per-block", "text-that-looks-numeric"),
+    *("unplanned-awkward-names", "unplanned-composite-keys", "unplanned-fts5"),
+    *("unplanned-generated-columns", "unplanned-same-names", "unplanned-strict"),
+    *("unplanned-takes-planned-names", "unplanned-triggers", "unplanned-without-rowid"),
+    *("values-outside-checks", "vector-in-legacy"),
+]
+
+
+def build(profile: str, out: Path, *hazards: str) -> LegacyTree:
+    """Build a fixture as the command does."""
+    chosen = [part for name in hazards for part in ("--hazard", name)]
+    subprocess.run(
+        [sys.executable, "-m", "harness", "build", profile, "--out", str(out), *chosen],
+        cwd=REPOSITORY, check=True, capture_output=True,
+    )  # fmt: skip
+    return LegacyTree(out)
+
+
+@pytest.fixture
+def reversed_(tree: LegacyTree, tmp_path: Path) -> Iterator[Reversed]:
+    """A small tree, migrated, whose writes are noted."""
+    tree.insert("root", "task_contexts", id="r1", title="of root")
+    tree.insert("legacy", "task_contexts", id="t1", title="of legacy", status="in_progress")
+    add_block(tree, "m1", type="note")
+    add_embedding(tree, "e1", "m1")
+    tree.insert(
+        "vector", "vector_memories", id="v1", content="text", type="note", metadata="{}",
+        embedding_vector=b"\0\0\x80?", dimensions=1, model_id="m",
+    )  # fmt: skip
+    with closing(Reversed(tree, tmp_path)) as found:
+        yield found
+
+
+def legacy(reversed_: Reversed, source: str, query: str) -> list[Any]:
+    return values(reversed_.back.path(source), query)
+
+
+# Noting ------------------------------------------------------------------------------------------
+
+
+def noted(reversed_: Reversed) -> list[tuple[object, ...]]:
+    found = reversed_.unified.execute("SELECT target, key FROM reverse_log ORDER BY n").fetchall()
+    reversed_.unified.execute("DELETE FROM reverse_log")
+    return found
+
+
+def test_installing_twice_is_as_once_and_removing_leaves_the_schema_as_it_was(
+    tree: LegacyTree,
+) -> None:
+    tree.apply()
+    with closing(apsw.Connection(str(tree.root))) as connection:
+        before = connection.execute(_SCHEMA).fetchall()
+        watched = reverse.install(connection)
+        installed = connection.execute(_SCHEMA).fetchall()
+        assert reverse.install(connection) == watched > 25
+        assert connection.execute(_SCHEMA).fetchall() == installed != before
+        reverse.remove(connection)
+        assert connection.execute(_SCHEMA).fetchall() == before
+
+
+def test_each_kind_of_write_is_noted_by_its_key(reversed_: Reversed) -> None:
+    run = reversed_.unified.execute
+    run("INSERT INTO sessions VALUES (7, 'a', 'n', NULL, NULL, 'c', 'u')")
+    assert noted(reversed_) == [("sessions", 7)]
+    run("UPDATE sessions SET name = 'm' WHERE seq = 7")
+    assert noted(reversed_) == [("sessions", 7)]
+    run("UPDATE sessions SET seq = 9 WHERE seq = 7")
+    assert noted(reversed_) == [("sessions", 7), ("sessions", 9)]
+    run("DELETE FROM sessions WHERE seq = 9")
+    assert noted(reversed_) == [("sessions", 9)]
+
+
+@pytest.mark.parametrize("recursive", ["ON", "OFF"])
+def test_what_a_replace_displaces_is_noted_whatever_the_writer_has_set(
+    reversed_: Reversed, recursive: str
+) -> None:
+    run = reversed_.unified.execute
+    run(f"PRAGMA recursive_triggers = {recursive}")
+    run("INSERT INTO sessions VALUES (7, 'a', 'n', NULL, NULL, 'c', 'u')")
+    noted(reversed_)
+    run("INSERT OR REPLACE INTO sessions VALUES (8, 'a', 'n', NULL, NULL, 'c', 'u')")
+    assert set(noted(reversed_)) == {("sessions", 7), ("sessions", 8)}
+    run("INSERT INTO sessions VALUES (9, 'b', 'n', NULL, NULL, 'c', 'u')")
+    noted(reversed_)
+    run("UPDATE OR REPLACE sessions SET id = 'a' WHERE seq = 9")
+    assert set(noted(reversed_)) == {("sessions", 8), ("sessions", 9)}
+
+
+def test_a_unique_index_over_some_rows_notes_only_those(reversed_: Reversed) -> None:
+    run = reversed_.unified.execute
+    run("INSERT INTO model_providers (seq, name, is_active) VALUES (51, 'a', 1), (52, 'b', 0)")
+    noted(reversed_)
+    run("INSERT INTO model_providers (seq, name, is_active) VALUES (53, 'c', 0)")
+    assert noted(reversed_) == [("model_providers", 53)]
+
+
+def test_draining_what_nobody_notes_is_refused_with_a_sentence(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    tree.apply()
+    with (
+        closing(apsw.Connection(str(tree.root))) as unified,
+        closing(apsw.Connection(str(tmp_path / "sidecar.sqlite"))) as sidecar,
+        pytest.raises(MigrationError, match="nobody notes what is written"),
+    ):
+        reverse.drain(unified, {}, sidecar=sidecar)
+
+
+# Get, then put -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile", "hazards"),
+    [("as-planned", []), ("partially-migrated", []), ("real-like", _EVERYTHING)],
+    ids=["as-planned", "partially-migrated", "every-hazard"],
+)
+def test_what_was_touched_and_not_changed_leaves_the_legacy_databases_as_they_were(
+    tmp_path: Path, profile: str, hazards: list[str]
+) -> None:
+    with closing(Reversed(build(profile, tmp_path / "tree", *hazards), tmp_path)) as found:
+        done = found.drain()
+        assert (done.written, done.deleted, done.unchanged) == ({}, {}, 0)
+        assert found.states() == found.states_before()
+        rows = found.touch_everything()
+        done = found.drain()
+        assert (done.written, done.deleted, done.behind) == ({}, {}, 0)
+        assert done.unchanged > rows // 3
+        found.forget()
+        assert found.states() == found.states_before()
+
+
+# Put ---------------------------------------------------------------------------------------------
+
+
+def test_an_old_clients_task_comes_back_in_its_own_words(reversed_: Reversed) -> None:
+    given = {"title": "new", "description": None, "status": "waiting for me", "priority": "P0"}
+    made = reversed_.write(lambda c: old_tasks.create(c, "t2", given))
+    reversed_.write(lambda c: old_tasks.change(c, "t1", {"priority": "urgent"}))
+    reversed_.drain()
+    found = legacy(reversed_, "legacy", "SELECT id, title, status, priority, created_at FROM"
+                   " task_contexts ORDER BY 1")  # fmt: skip
+    assert found[0][:4] == ("t1", "of legacy", "in_progress", "urgent")
+    assert found[1] == ("t2", "new", "waiting for me", "P0", made["created_at"])
+    assert legacy(reversed_, "root", "SELECT id FROM task_contexts") == [("r1",)]
+
+
+def test_a_state_that_a_new_client_set_comes_back_as_the_old_word_for_it(
+    reversed_: Reversed,
+) -> None:
+    reversed_.write(lambda c: tasks.move(c, "t1", "archived"))
+    reversed_.drain()
+    assert legacy(reversed_, "legacy", "SELECT status FROM task_contexts") == [("cancelled",)]
+
+
+def test_a_deleted_row_is_deleted_and_a_new_one_is_found_again(reversed_: Reversed) -> None:
+    told = {"content": "c", "type": "note", "timestamp": "then"}
+    reversed_.write(lambda c: old_memory.delete(c, "m1"))
+    reversed_.write(lambda c: old_memory.create(c, "m2", told))
+    reversed_.drain()
+    query = "SELECT id, content FROM memory_blocks"
+    assert legacy(reversed_, "legacy", query) == [("m2", "c")]
+    assert legacy(reversed_, "legacy", "SELECT count(*) FROM memory_block_embeddings") == [(0,)]
+    reversed_.write(lambda c: memory.change(c, "m2", {"content": "changed"}))
+    reversed_.drain()
+    assert legacy(reversed_, "legacy", query) == [("m2", "changed")]
+    reversed_.write(lambda c: old_memory.delete(c, "m2"))
+    reversed_.drain()
+    assert legacy(reversed_, "legacy", query) == []
+
+
+def test_a_change_of_a_merged_row_reaches_every_row_that_it_was(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    add_earlier(tree, "new-1", "m1")
+    add_block(tree, "m1")
+    with closing(Reversed(tree, tmp_path)) as found:
+        found.write(lambda c: memory.change(c, "new-1", {"content": "changed"}))
+        found.drain()
+        query = "SELECT id, content FROM memory_blocks"
+        assert legacy(found, "legacy", query) == [("m1", "changed")]
+        assert legacy(found, "root", query) == [("new-1", "changed")]
+
+
+def test_names_that_are_swapped_are_swapped_even_where_the_log_is_cut_between(
+    reversed_: Reversed,
+) -> None:
+    insert = "INSERT INTO knowledge_entities (entity_type, name, extraction_source) VALUES"
+    reversed_.unified.execute(f"{insert} ('rule', 'one', '[]'), ('rule', 'two', '[]')")
+    reversed_.drain()
+    ids = legacy(reversed_, "root", "SELECT id FROM knowledge_entities ORDER BY name")
+    reversed_.unified.execute("UPDATE knowledge_entities SET name = 'x' WHERE name = 'one'")
+    reversed_.unified.execute("UPDATE knowledge_entities SET name = 'one' WHERE name = 'two'")
+    reversed_.unified.execute("UPDATE knowledge_entities SET name = 'two' WHERE name = 'x'")
+    while reversed_.drain(1).behind:
+        pass
+    query = "SELECT id FROM knowledge_entities ORDER BY name"
+    assert legacy(reversed_, "root", query) == ids[::-1]
+
+
+def test_legacy_triggers_and_fences_see_nothing_and_are_left_as_they_are(
+    reversed_: Reversed,
+) -> None:
+    fence = (
+        "CREATE TRIGGER fence BEFORE INSERT ON memory_blocks BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    reversed_.back.run("legacy", fence)
+    told = {"content": "c", "type": "note", "timestamp": "then"}
+    reversed_.write(lambda c: old_memory.create(c, "m2", told))
+    reversed_.drain()
+    assert legacy(reversed_, "legacy", "SELECT count(*) FROM memory_blocks") == [(2,)]
+    insert = "INSERT INTO memory_blocks VALUES ('x', 'x', 'x', 'x', NULL)"
+    with (
+        closing(apsw.Connection(str(reversed_.back.path("legacy")))) as connection,
+        pytest.raises(apsw.ConstraintError, match="no"),
+    ):
+        connection.execute(insert)
