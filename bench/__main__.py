@@ -18,6 +18,7 @@ from typing import Any
 
 import apsw
 
+from bench.histories import history_lines, measure_history
 from bench.knowledge import BLOCKS, knowledge_lines, measure_knowledge
 from bench.outcome import lines
 from bench.planted import PLANTED
@@ -159,11 +160,18 @@ def _knowledge(given: argparse.Namespace) -> Part:
     return {"knowledge": found}, knowledge_lines(found)
 
 
+def _history(given: argparse.Namespace) -> Part:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        found = measure_history(Path(folder), step, scale=given.scale, seed=given.seed)
+    return {"history": found}, history_lines(found)
+
+
 PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
     "migration": _migration,
     "serving": _serving,
     "vectors": _vectors,
     "routing": _routing,
+    "history": _history,
     "knowledge": _knowledge,
 }
 

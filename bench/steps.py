@@ -23,6 +23,7 @@ from typing import Any
 import apsw
 
 from bench.fidelity import TYPE_DIFFERENCES, duplicates_found, told_apart
+from bench.histories import invent, judge
 from bench.migrating import migrate
 from bench.planted import plant_in_legacy, plant_in_unified, reorder
 from harness.candidate import Candidate
@@ -161,6 +162,8 @@ STEPS: dict[str, Callable[..., Told]] = {
     "copy_keyed": copy_keyed,
     "fidelity": fidelity,
     "plant": plant,
+    "invent_history": invent,
+    "judge_history": judge,
 }
 
 

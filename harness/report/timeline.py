@@ -16,14 +16,14 @@ from markupsafe import Markup, escape
 __all__ = ["draw_timeline"]
 
 _WIDTH: Final = 1000.0
-_LEFT: Final = 62.0
+_LEFT: Final = 74.0
 _RIGHT: Final = 58.0
 _ROW: Final = 15.0
 _ROWS_MAX: Final = 4
 _RATE_H: Final = 92.0
 _LATENCY_H: Final = 116.0
 _FAILED_H: Final = 16.0
-_GAP: Final = 22.0
+_GAP: Final = 28.0
 _LETTER: Final = 6.4
 _TONES: Final = 8
 _LINES: Final = (("p50_ms", "median"), ("p99_ms", "p99"))
