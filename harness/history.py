@@ -313,7 +313,8 @@ def _wrong(said: Mapping[str, Any]) -> str | None:
 
 
 def _saw(given: Any) -> Saw:
-    return tuple((sys.intern(key), value) for key, value in given)
+    intern = sys.intern  # what is read is read often: one copy of each is kept
+    return tuple((intern(key), None if value is None else intern(value)) for key, value in given)
 
 
 class _Pairing:
@@ -331,8 +332,9 @@ class _Pairing:
         try:
             if "saw" in said:
                 said["saw"] = _saw(said["saw"])
-            if "key" in said:
-                said["key"] = sys.intern(said["key"])
+            for name in ("key", "value", "acknowledged"):
+                if name in said:
+                    said[name] = sys.intern(said[name])
             said["service"] = sys.intern(said["service"])
             operation = Operation(**said)
         except (TypeError, ValueError):
