@@ -112,7 +112,7 @@ def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial
     if not thorough:
         return trial
     most = max(trial.requests_max, trial.thorough)
-    return replace(trial, requests=trial.thorough, requests_max=most)
+    return replace(trial, requests=trial.thorough, requests_max=most, writes=trial.writes_thorough)
 
 
 def _rejudging(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class Trial:
     there were `requests` to the service; `thorough` takes their place in the full profile, and
     `requests_max` bounds them; `operations` are the only ones that are asked, by their ids, where
     it names some. `writes` by `clients` at a time are what `durability` has acknowledged, while
-    it kills the service `kills` times.
+    it kills the service `kills` times; in the full profile they are `writes_thorough`.
     """
 
     checks: tuple[str, ...] = ()
@@ -93,6 +93,7 @@ class Trial:
     requests_max: int = 5_000
     operations: tuple[str, ...] = ()
     writes: int = 1_000
+    writes_thorough: int = 1_000
     clients: int = 4
     kills: int = 3
     seed: int = 1

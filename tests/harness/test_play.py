@@ -41,6 +41,7 @@ def test_the_full_profile_asks_services_as_much_as_the_scenario_says_is_thorough
     assert quick == story.trial
     assert full.requests == story.trial.thorough
     assert full.requests_max >= full.requests
+    assert full.writes == 1_000
 
 
 def test_an_inline_fixture_reproduces_from_its_file_alone(tmp_path: Path) -> None:
