@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Query
 
 from devflow.services.app import StoreOf, refusals
+from devflow.services.bodies import QuickRoute
 from devflow.services.fields import IdentifierInPath, Limit, Name, Offset
 from devflow.services.vector_memory import blocks, entities, lexical, search
 from devflow.services.vector_memory.embedding import Embedded
@@ -40,7 +41,7 @@ from devflow.services.vector_memory.models import (
 )
 from devflow.services.vector_memory.vectors import Floats
 
-router = APIRouter(prefix="/v2", tags=["vector memory"])
+router = APIRouter(prefix="/v2", tags=["vector memory"], route_class=QuickRoute)
 
 _LABEL_MAX = 80
 _ABOUT = {

@@ -120,10 +120,11 @@ def add_embedding(connection: Connection, identifier: str, embedded: Embedded) -
             f"the memory '{identifier}' has an embedding of {embedded.model}"
             f" with {dimensions} dimensions already"
         )
-    return _insert_embedding(connection, identifier, embedded, sql_now())
+    return embedding(connection, _insert_embedding(connection, identifier, embedded, sql_now()))
 
 
-def _insert_embedding(connection: Connection, block_id: str, embedded: Embedded, now: str) -> Row:
+def _insert_embedding(connection: Connection, block_id: str, embedded: Embedded, now: str) -> str:
+    """Insert an embedding and the usage that it took; return its id."""
     identifier = uuid.uuid4().hex
     connection.execute(
         "INSERT INTO memory_block_embeddings"
@@ -141,7 +142,7 @@ def _insert_embedding(connection: Connection, block_id: str, embedded: Embedded,
     )
     if embedded.usage is not None:
         record_usage(connection, embedded.usage)
-    return embedding(connection, identifier)
+    return identifier
 
 
 def delete_block(connection: Connection, identifier: str) -> None:

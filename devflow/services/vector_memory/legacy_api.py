@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from devflow.services.app import StoreOf, refusals
+from devflow.services.bodies import QuickRoute
 from devflow.services.errors import RefusedError
 from devflow.services.fields import (
     Identifier,
@@ -24,7 +25,7 @@ from devflow.services.vector_memory import legacy
 from devflow.services.vector_memory.embedding import Embedded
 from devflow.services.vector_memory.fields import MemoryOf, Most, Number, Vector
 
-router = APIRouter(tags=["legacy"])
+router = APIRouter(tags=["legacy"], route_class=QuickRoute)
 
 
 class LegacyBody(BaseModel):

@@ -52,7 +52,7 @@ async def search(
 ) -> Any:
     """Find the tasks and memory that hold all the words, in any form and case, the best first.
 
-    Of each kind the newest five hundred are ranked; the others follow, the newest first. The words
+    Of each kind the newest two hundred are ranked; the others follow, the newest first. The words
     are words, whatever signs stand among them: there is no query language.
     """
     return await store.read(

@@ -1,7 +1,7 @@
 """Full-text search, ranked by bm25, each index in one go: FTS5 sorts, and cuts what is shown only.
 
 To rank a row, its length has to be looked up: for a word that most rows have, that takes longer
-than all the rest, and tells next to nothing. So of each index the newest five hundred rows that
+than all the rest, and tells next to nothing. So of each index the newest two hundred rows that
 hold the words are ranked, and what else holds them follows, the newest first.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["RANKED_MAX", "Place", "search"]
 
 Place = Literal["tasks", "memory", "all"]
 
-RANKED_MAX = 500
+RANKED_MAX = 200
 """Rows of an index that are ranked at most."""
 _EVERYTHING = -(2**63)
 _OPENING, _CLOSING, _ELLIPSIS, _TOKENS = "[", "]", "…", 24
@@ -59,7 +59,7 @@ class _Index:
 
     @property
     def first_ranked(self) -> str:
-        """SQL for the key from which on hits are ranked; no row where all of them are."""
+        """SQL for the key from which on hits are ranked, where not all of them are."""
         return (
             f"SELECT rowid AS seq FROM {self.fts} WHERE {self.fts} MATCH :match"
             f" ORDER BY rowid DESC LIMIT 1 OFFSET {RANKED_MAX - 1}"
@@ -127,9 +127,10 @@ def search(
 
 
 def _hits(connection: Connection, index: _Index, match: str) -> _Hits:
-    first = one(connection, index.first_ranked, {"match": match})
     count = one(connection, index.counted, {"match": match})
-    return _Hits(index, count["total"] if count else 0, first["seq"] if first else _EVERYTHING)
+    total = count["total"] if count else 0
+    first = None if total <= RANKED_MAX else one(connection, index.first_ranked, {"match": match})
+    return _Hits(index, total, first["seq"] if first else _EVERYTHING)
 
 
 def _shown(hits: _Hits, row: Row) -> dict[str, Any]:
