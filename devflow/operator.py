@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from devflow.approval import Approved, Gatekeeper, unapproved
+from devflow.live import later
 from devflow.migration import phases
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
@@ -228,14 +229,59 @@ def _status(tree: Path) -> None:
 
 @_migrate.command("rollback")
 @_TREE
-def _rollback(tree: Path) -> None:
-    """Bring TREE's databases and configuration back to what they were."""
-    steps = len(phases.ROLLBACK)
-    _, changed = _narrated(tree, steps=steps, operation=phases.rollback)
-    if changed:
-        click.echo("rolled back: databases and configuration are what they were")
-    else:
+@click.option(
+    "--keep-writes/--to-backup",
+    "keep_writes",
+    default=False,
+    help="Keep what was written since the cutover, or restore the backup exactly [the default].",
+)
+@click.option(
+    "--export",
+    type=_FILE,
+    help="With --to-backup: the file for later writes [default: backups/later-writes.sqlite].",
+)
+def _rollback(tree: Path, keep_writes: bool, export: Path | None) -> None:
+    """Bring TREE's databases and configuration back to what they were; stop the services first.
+
+    With --keep-writes the old databases have every later write that their shapes can hold; the
+    rest lies in .devflow-migration/sidecar.sqlite. Without, all later writes go to a file. `replay`
+    puts either into a unified database again.
+    """
+    if keep_writes and export is not None:
+        raise click.UsageError(
+            "--export goes with --to-backup: --keep-writes has nothing to export"
+        )
+    exported: dict[str, int] = {}
+    file = export or tree / "backups" / "later-writes.sqlite"
+    if not keep_writes:
+        exported = _only_look(lambda: later.export(Tree.at(tree), file))
+    steps = len(phases.KEEPING if keep_writes else phases.ROLLBACK)
+
+    def operation(at: Tree, tell: phases.Progress) -> str:
+        return phases.rollback(at, tell, keep_writes=keep_writes)
+
+    _, changed = _narrated(tree, steps=steps, operation=operation)
+    if not changed:
         click.echo("nothing to roll back: no migration was begun")
+    elif keep_writes:
+        click.echo("rolled back: the old databases have what was written since")
+        if (tree / ".devflow-migration" / later.SIDECAR).exists():
+            click.echo(f"what they cannot hold is in {tree / '.devflow-migration' / later.SIDECAR}")
+    else:
+        click.echo("rolled back: databases and configuration are what they were")
+        if exported:
+            click.echo(f"{sum(exported.values()):,} rows that were written since are in {file}")
+
+
+@_migrate.command("replay")
+@click.argument("file", type=_FILE)
+@_TREE
+def _replay(file: Path, tree: Path) -> None:
+    """Put the later writes in FILE, of a rollback, into TREE's unified database again."""
+    done = _only_look(lambda: later.put_back(Tree.at(tree), file))
+    click.echo(f"{done.put:,} rows put, {done.removed:,} removed")
+    if done.left:
+        click.echo(f"{done.left:,} rows have nothing here that they belong to; {file} keeps them")
 
 
 @_devflow.command("serve")

@@ -12,7 +12,7 @@ What no legacy table can hold goes to the sidecar (devflow.live.sidecar), whose 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import apsw
@@ -57,16 +57,22 @@ def drain(
     *,
     sidecar: apsw.Connection,
     limit_rows: int | None = LIMIT_ROWS,
+    sources: Collection[str] | None = None,
 ) -> Drained:
     """Bring each legacy database, then the sidecar, further along the log.
 
     `legacy` are the databases by source (`root`, `legacy`, `vector`): one that is left out counts
-    as not there, and its rows are kept in the sidecar. At most `limit_rows` entries are read a
-    database, all of them where it is None. No connection may be in a transaction. Raises
+    as not there, and its rows are kept in the sidecar. Only `sources` of them are written, where
+    given: one that its own service still writes to must not be. At most `limit_rows` entries are
+    read a database, all of them where it is None. No connection may be in a transaction. Raises
     `MigrationError` where nobody notes what is written.
     """
     tally = Tally()
-    behind = [write_back(unified, legacy, source, limit_rows, tally) for source in legacy]
+    behind = [
+        write_back(unified, legacy, source, limit_rows, tally)
+        for source in legacy
+        if sources is None or source in sources
+    ]
     kept, last = keep_back(unified, legacy, sidecar, limit_rows)
     return Drained(tally.written, tally.deleted, tally.unchanged, kept, max([*behind, last]))
 
@@ -76,6 +82,7 @@ def drain_all(
     legacy: Mapping[str, apsw.Connection],
     *,
     sidecar: apsw.Connection,
+    sources: Collection[str] | None = None,
 ) -> Drained:
     """Drain until nothing is behind; for when nobody writes any more. Return the sums."""
     written: dict[str, int] = {}
@@ -83,7 +90,7 @@ def drain_all(
     kept: dict[str, int] = {}
     unchanged = 0
     while True:
-        done = drain(unified, legacy, sidecar=sidecar)
+        done = drain(unified, legacy, sidecar=sidecar, sources=sources)
         for sums, more in ((written, done.written), (deleted, done.deleted)):
             for name, rows in more.items():
                 sums[name] = sums.get(name, 0) + rows

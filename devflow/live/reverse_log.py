@@ -12,7 +12,7 @@ import apsw
 from devflow.migration.database import columns, has_table, quote, rowid_name, transaction
 from devflow.migration.tables import PLANNED
 
-__all__ = ["LOG", "START", "captured", "install", "note_differences", "remove"]
+__all__ = ["LOG", "START", "captured", "fence", "install", "note_differences", "remove"]
 
 LOG, START = "reverse_log", "reverse_start"
 _PREFIX = "devflow_reverse_"
@@ -70,6 +70,18 @@ def install(connection: apsw.Connection) -> int:
         for plan in PLANNED:
             _follow_origin(connection, plan.origin, [t.origin_key for t in plan.targets])
     return len(tables)
+
+
+def fence(connection: apsw.Connection) -> None:
+    """Let every write to the unified database fail from now on; `remove` takes this back, too."""
+    said = "this database is being rolled back and takes no more writes"
+    with transaction(connection):
+        for table in captured(connection):
+            for event in ("INSERT", "UPDATE", "DELETE"):
+                connection.execute(
+                    f"CREATE TRIGGER IF NOT EXISTS {quote(f'{_PREFIX}fence_{event}_{table}')}"
+                    f" BEFORE {event} ON {quote(table)} BEGIN SELECT RAISE(ABORT, '{said}'); END"
+                )
 
 
 def remove(connection: apsw.Connection) -> None:

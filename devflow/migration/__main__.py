@@ -57,8 +57,6 @@ def _read(line: str) -> dict[str, Any]:
     if request.setdefault("until", phases.PHASES[-1]) not in phases.PHASES:
         known = ", ".join(phases.PHASES)
         raise MigrationError("bad-request", f"until is {request['until']!r}; it may be {known}")
-    if request.get("keep_writes"):
-        raise MigrationError("not-supported", "keep_writes needs a live cutover, which this is not")
     return request
 
 
@@ -66,16 +64,19 @@ def _perform(operation: str, request: dict[str, Any], speaker: _Speaker) -> None
     if operation not in _OPERATIONS:
         known = ", ".join(_OPERATIONS)
         raise MigrationError("bad-request", f"op is {operation!r}; it may be {known}")
+    keep_writes = bool(request.get("keep_writes"))
+    if keep_writes and operation == "apply":
+        raise MigrationError("bad-request", "keep_writes is for rollback; apply keeps them anyway")
     tree = Tree.at(Path(request["tree"]), request.get("paths"))
     speaker.lockstep = bool(request.get("lockstep"))
     if operation == "plan":
-        for step in phases.plan(tree, request["until"]):
+        for step in phases.plan(tree, request["until"], keep_writes=keep_writes):
             speaker.tell({"event": "planned", "phase": step.phase, "step": step.name})
         state = phases.status(tree)
     elif operation == "apply":
         state = phases.apply(tree, request["until"], speaker.tell)
     elif operation == "rollback":
-        state = phases.rollback(tree, speaker.tell)
+        state = phases.rollback(tree, speaker.tell, keep_writes=keep_writes)
     else:
         state = phases.status(tree)
     speaker.tell({"event": "done", "state": state})

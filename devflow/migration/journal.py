@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from devflow.migration.database import open_writable, remove
+from devflow.migration.database import open_writable, remove, transaction
 
 __all__ = ["Journal"]
 
@@ -29,6 +29,7 @@ class Journal:
             " counts TEXT NOT NULL, number INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS phases (phase TEXT PRIMARY KEY, number INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS rollback (begun INTEGER NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS keeping (writes INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS run (id TEXT NOT NULL);"
             "INSERT INTO run SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM run)"
         )
@@ -69,11 +70,16 @@ class Journal:
         ).fetchone()
         return "none" if row is None else str(row[0])
 
-    def begin_rollback(self) -> None:
-        """Record that from now on the only way is back."""
-        self._connection.execute(
-            "INSERT INTO rollback SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM rollback)"
-        )
+    def begin_rollback(self, *, keep_writes: bool = False) -> None:
+        """Record that from now on the only way is back, and whether later writes come along."""
+        with transaction(self._connection):
+            if not self.rolling_back():
+                self._connection.execute("INSERT INTO rollback VALUES (1)")
+                self._connection.execute("INSERT INTO keeping VALUES (?)", (keep_writes,))
+
+    def keeps_writes(self) -> bool:
+        """Return whether the rollback that was begun brings later writes along."""
+        return self._connection.execute("SELECT 1 FROM keeping WHERE writes").fetchone() is not None
 
     def rolling_back(self) -> bool:
         """Return whether a rollback was begun and has not ended."""

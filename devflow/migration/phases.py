@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from devflow.live import later
 from devflow.migration import backups, configuration, shadow, validation
 from devflow.migration.database import (
     back_up,
@@ -25,6 +26,7 @@ from devflow.migration.tree import SOURCES, Tree
 
 __all__ = [
     "GUARDED",
+    "KEEPING",
     "PHASES",
     "ROLLBACK",
     "Allow",
@@ -164,9 +166,16 @@ ROLLBACK: tuple[Step, ...] = (
     Step("rollback", "rollback.files", backups.restore_files),
     Step("rollback", "rollback.shadow", _forget),
 )
+KEEPING: tuple[Step, ...] = (
+    Step("rollback", "rollback.set-aside", later.set_aside),
+    *ROLLBACK[: len(SOURCES)],
+    Step("rollback", "rollback.give-back", later.give_back),
+    *ROLLBACK[len(SOURCES) :],
+)
+"""The steps of a rollback after which the legacy databases have what was written since."""
 
 
-def plan(tree: Tree, until: str) -> Iterator[Step]:
+def plan(tree: Tree, until: str, *, keep_writes: bool = False) -> Iterator[Step]:
     """Yield the steps that `apply` would still run, then those of a rollback."""
     tree.check()
     done = _done(tree)
@@ -175,7 +184,7 @@ def plan(tree: Tree, until: str) -> Iterator[Step]:
         yield from (
             step for step in _STEPS if PHASES.index(step.phase) <= last and step.name not in done
         )
-    yield from ROLLBACK
+    yield from KEEPING if keep_writes else ROLLBACK
 
 
 def _done(tree: Tree) -> set[str]:
@@ -267,13 +276,17 @@ def _run(step: Step, tree: Tree, journal: Journal, tell: Progress) -> None:
     tell({"event": "step_done", **line, "counts": counts})
 
 
-def rollback(tree: Tree, tell: Progress) -> str:
-    """Bring databases and configuration back to what they were before the first phase."""
+def rollback(tree: Tree, tell: Progress, *, keep_writes: bool = False) -> str:
+    """Bring databases and configuration back to what they were before the first phase.
+
+    With `keep_writes` the legacy databases then have what was written to the unified one since;
+    the services are to be stopped meanwhile. A rollback that was cut off goes on as it was begun.
+    """
     with _alone(tree):
-        return _rollback(tree, tell)
+        return _rollback(tree, tell, keep_writes=keep_writes)
 
 
-def _rollback(tree: Tree, tell: Progress) -> str:
+def _rollback(tree: Tree, tell: Progress, *, keep_writes: bool = False) -> str:
     if not Journal.exists(tree.work):
         if validation.is_unified(tree):
             text = (
@@ -282,16 +295,33 @@ def _rollback(tree: Tree, tell: Progress) -> str:
             raise MigrationError("no-journal", text)
         return "none"
     journal = Journal(tree.work)
-    journal.begin_rollback()
+    keep_writes = _keeps(tree, journal, asked=keep_writes)
+    journal.begin_rollback(keep_writes=keep_writes)
     backed_up = journal.counts_of("backup.before") is not None
     tell({"event": "phase_started", "phase": "rollback"})
-    for step in ROLLBACK:
+    for step in KEEPING if keep_writes else ROLLBACK:
         line = {"phase": "rollback", "step": step.name}
         tell({"event": "step_started", **line})
         # Without a finished backup no later phase has begun: there is nothing to bring back.
         counts = step.run(tree) if backed_up or step.run is _forget else {}
         tell({"event": "step_done", **line, "counts": counts})
     journal.delete()
-    shutil.rmtree(tree.work, ignore_errors=True)
+    if not later.clear_away(tree):
+        shutil.rmtree(tree.work, ignore_errors=True)
     tell({"event": "phase_done", "phase": "rollback"})
     return "none"
+
+
+def _keeps(tree: Tree, journal: Journal, *, asked: bool) -> bool:
+    """Return whether this rollback keeps writes: it goes on as it was begun."""
+    if journal.rolling_back():
+        if asked and not journal.keeps_writes():
+            text = (
+                f"{tree.directory} is being rolled back without keeping writes already;"
+                " run rollback again without it"
+            )
+            raise MigrationError("rollback-begun", text)
+        return journal.keeps_writes()
+    if asked:  # what cannot be is said before anything is changed
+        later.check(tree)
+    return asked

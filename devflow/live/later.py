@@ -1,0 +1,211 @@
+"""Brings what was written since the cutover back with a rollback to the backups.
+
+Nothing notes it: until the cutover is taken back, the unified database as it was switched on lies
+in the backup `during`, and comparing every row with it tells what was written. So a migration at
+rest needs no trigger in the unified schema. What is to come back is first set aside in a copy, from
+which a rollback that was cut off begins again, whatever it had restored by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import apsw
+
+from devflow.live import reverse
+from devflow.live.reverse_log import fence, note_differences
+from devflow.migration.database import (
+    copy_database,
+    has_table,
+    open_source,
+    open_writable,
+    quote,
+    remove,
+    sync_directory,
+    uri,
+)
+from devflow.migration.errors import MigrationError
+from devflow.migration.journal import Journal
+from devflow.migration.tree import SOURCES, Tree
+from devflow.migration.validation import is_unified
+
+__all__ = [
+    "SIDECAR",
+    "check",
+    "clear_away",
+    "export",
+    "give_back",
+    "put_back",
+    "set_aside",
+]
+
+SIDECAR = "sidecar.sqlite"
+"""What no legacy table could hold, in the directory of the migration, which then stays."""
+_COPIES = "later-*.sqlite"
+
+
+def _copy(tree: Tree) -> Path:
+    with closing(Journal(tree.work)) as journal:
+        return tree.work / f"later-{journal.run()}.sqlite"
+
+
+def _base(tree: Tree) -> Path:
+    """Return the unified database as it was switched on; raises `MigrationError` if it is gone."""
+    base = tree.backup("during") / tree.shadow.name
+    if not base.exists():
+        text = (
+            f"{base} is gone: nothing else tells what was written since the cutover;"
+            " restore it, or roll back without keeping writes"
+        )
+        raise MigrationError("backup-gone", text)
+    return base
+
+
+def check(tree: Tree) -> None:
+    """Raise `MigrationError` where later writes could not be kept."""
+    if is_unified(tree):
+        _base(tree)
+
+
+def set_aside(tree: Tree) -> dict[str, int]:
+    """Copy the unified database, and note in the copy what was written since the cutover.
+
+    Before that the unified database is closed to writes: whatever was acknowledged comes along.
+    Nothing is done where it was not switched on, or where the copy is there.
+    """
+    copy = _copy(tree)
+    if copy.exists() or not is_unified(tree):
+        return {}
+    with closing(open_writable(tree.path("root"))) as connection:
+        fence(connection)
+    made = copy.with_name(copy.name + ".made")
+    rows = _compared(tree, made)
+    made.replace(copy)
+    sync_directory(tree.work)
+    return {"rows": rows}
+
+
+def _compared(tree: Tree, copy: Path) -> int:
+    """Make a copy of the unified database that says what in it was written since the cutover."""
+    base = _base(tree)
+    remove(copy)
+    copy_database(tree.path("root"), copy, name=str(tree.path("root")))
+    with closing(open_writable(copy)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        reverse.remove(connection)
+        connection.execute("ATTACH ? AS base", (uri(base, mode="ro", immutable=True),))
+        return note_differences(connection)
+
+
+def give_back(tree: Tree) -> dict[str, int]:
+    """Write what was set aside into the restored legacy databases, and what is left beside them."""
+    copy = _copy(tree)
+    if not copy.exists():
+        return {}
+    sidecar = tree.work / SIDECAR
+    remove(sidecar)  # of an attempt that was cut off: the databases were restored since, too
+    with _opened(tree, copy) as (unified, legacy, kept):
+        in_step = {source: _in_step(connection) for source, connection in legacy.items()}
+        done = reverse.drain_all(unified, legacy, sidecar=kept)
+        for source, connection in legacy.items():
+            reverse.forget(connection)
+            _mend(connection, in_step[source])
+    if not done.kept:
+        remove(sidecar)
+    return {
+        "rows written": sum(done.written.values()),
+        "rows deleted": sum(done.deleted.values()),
+        "rows kept beside": sum(done.kept.values()),
+    }
+
+
+@contextmanager
+def _opened(
+    tree: Tree, copy: Path
+) -> Iterator[tuple[apsw.Connection, dict[str, apsw.Connection], apsw.Connection]]:
+    with ExitStack() as stack:
+        unified = stack.enter_context(closing(open_source(copy)))
+        legacy = {
+            source: stack.enter_context(closing(open_writable(tree.path(source))))
+            for source in SOURCES
+            if tree.state(source) == "sqlite"
+        }
+        kept = stack.enter_context(closing(open_writable(tree.work / SIDECAR)))
+        yield unified, legacy, kept
+
+
+def _full_text(connection: apsw.Connection) -> list[str]:
+    """Return the full-text indexes over another table's rows."""
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%fts5%'"
+        " AND sql LIKE '%content%=%' ORDER BY name"
+    )
+    return [str(name) for (name,) in found]
+
+
+def _agrees(connection: apsw.Connection, name: str) -> bool:
+    try:
+        connection.execute(
+            f"INSERT INTO {quote(name)} ({quote(name)}, rank) VALUES ('integrity-check', 1)"
+        )
+    except apsw.Error:
+        return False
+    return True
+
+
+def _in_step(connection: apsw.Connection) -> list[str]:
+    return [name for name in _full_text(connection) if _agrees(connection, name)]
+
+
+def _mend(connection: apsw.Connection, names: list[str]) -> None:
+    """Fill those indexes anew that agreed with their rows before these were written."""
+    for name in names:
+        if not _agrees(connection, name):
+            connection.execute(f"INSERT INTO {quote(name)} ({quote(name)}) VALUES ('rebuild')")
+
+
+def clear_away(tree: Tree) -> bool:
+    """Remove the copies once a rollback has ended; return whether a sidecar stays."""
+    for path in tree.work.glob(_COPIES + "*"):
+        path.unlink(missing_ok=True)
+    return (tree.work / SIDECAR).exists()
+
+
+# To a file, and from one ------------------------------------------------------------------------
+
+
+def export(tree: Tree, path: Path) -> dict[str, int]:
+    """Write what was written since the cutover to a file for `put_back`; return its rows.
+
+    No file is written where nothing was, or where the unified database is not switched on.
+    """
+    if not Journal.exists(tree.work) or not is_unified(tree):
+        return {}
+    copy = tree.work / "exported.sqlite"
+    try:
+        if not _compared(tree, copy):
+            return {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(open_source(copy)) as unified:
+            return reverse.export_later_writes(unified, path)
+    finally:
+        remove(copy)
+
+
+def put_back(tree: Tree, path: Path) -> reverse.Replayed:
+    """Put what a file of `export` or a sidecar holds into the tree's unified database."""
+    if not is_unified(tree):
+        text = f"{tree.path('root')} is no unified database; apply the migration first"
+        raise MigrationError("not-unified", text)
+    try:
+        with closing(open_source(path, immutable=True)) as sidecar:
+            if not has_table(sidecar, "main", "kept"):
+                raise MigrationError("not-kept", f"{path} holds no writes that were kept")
+            with closing(open_writable(tree.path("root"))) as unified:
+                return reverse.replay(sidecar, unified)
+    except apsw.CantOpenError as error:
+        raise MigrationError("not-kept", f"{path} cannot be opened; name another file") from error
+    except apsw.NotADBError as error:
+        raise MigrationError("not-kept", f"{path} is no file of writes that were kept") from error
