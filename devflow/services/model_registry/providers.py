@@ -85,5 +85,7 @@ def delete(connection: Connection, name: str) -> None:
         raise ConflictError(
             f"provider {name!r} is part of the migrated log; set `enabled` to false instead"
         )
-    connection.execute("DELETE FROM model_providers WHERE name = ?", (name,))
+    # Put out of use first: where it was the active one, a failover tells who is in its place.
+    connection.execute("UPDATE model_providers SET enabled = 0 WHERE name = ?", (name,))
     settle(connection, iso_now())
+    connection.execute("DELETE FROM model_providers WHERE name = ?", (name,))

@@ -142,6 +142,9 @@ def test_an_added_provider_is_checked_used_and_deleted(
     assert registry.delete("/v2/providers/third").status_code == 204
     assert registry.get("/v2/active").json() == {"active": None}
     assert registry.get("/v2/providers/third").status_code == 404
+    last = registry.get("/v2/failovers?limit=1").json()["items"][0]
+    assert (last["from_provider"], last["to_provider"]) == ("third", None)
+    assert last["reason"] == "third is not to be called any more"
 
 
 # Requests ----------------------------------------------------------------------------------------
