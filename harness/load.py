@@ -50,7 +50,8 @@ class Load:
     `model-registry`. `connections` clients keep one connection to each; `rate` is in requests a
     second over all of them, as fast as they are answered where it is None. `mix` are weights by
     kind of operation, beside `harness.generators.load.MIX`. A request without an answer for
-    `timeout_s` is indefinite. `log` is made, and must not be there yet.
+    `timeout_s` is indefinite. `log` is made, and must not be there yet. `name` and `seed` begin
+    every key: two loads on the same databases need another of either.
     """
 
     def __init__(
@@ -63,20 +64,23 @@ class Load:
         rate: float | None = None,
         mix: Mapping[str, int] | None = None,
         timeout_s: float = 10.0,
+        name: str = "load",
     ) -> None:
         """Check what is given; BadInputError says what cannot be. Nothing is sent yet."""
-        for name, url in urls.items():
+        for service, url in urls.items():
             if not url.startswith("http://"):
-                raise BadInputError(f"the URL of {name} is {url!r}; it must begin with http://")
+                raise BadInputError(f"the URL of {service} is {url!r}; it must begin with http://")
         if connections < 1 or timeout_s <= 0 or (rate is not None and rate <= 0):
             raise BadInputError("connections, rate and timeout of a load must be more than 0")
         self.path = log
-        self.prefix = f"load{seed}-"
+        if not (name.isascii() and name.isalnum()):
+            raise BadInputError(f"the name of a load is {name!r}; it may have letters and digits")
+        self.prefix = f"{name}{seed}-"
         Session(0, seed=seed, prefix=self.prefix, services=urls, shared=Shared(), mix=mix)
         self._seed = seed
         self._given: dict[str, Any] = {
             "log": str(log),
-            "urls": {name: url.rstrip("/") for name, url in urls.items()},
+            "urls": {service: url.rstrip("/") for service, url in urls.items()},
             "connections": connections,
             "rate": rate,
             "mix": None if mix is None else dict(mix),
@@ -106,7 +110,12 @@ class Load:
         )
         command = [sys.executable, "-m", "harness.load_worker"]
         self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,  # an interrupt from the terminal is the driver's alone
         )
         assert self._child.stdout is not None  # noqa: S101 - it is a pipe
         self._reader = threading.Thread(

@@ -19,7 +19,7 @@ from harness.generators.load import Asked, Outcome, Session, Shared, outcome
 from harness.history import Log, Operation
 
 _TELL_S = 0.05
-_REFUSED_S = 0.02  # nobody who is refused asks again at once
+_REFUSED_S = 0.02  # nobody whose request failed asks again at once
 _IDLE_S = 2.0  # below every server's own: else it may close a connection while it is used
 _PAUSE_S = 0.01
 _ENDS: Final = ("ok", "fail", "info")
@@ -81,7 +81,7 @@ class Clients:
                 came = await self._send(http, asked)
                 self._end(session, asked, number, came)
                 session.settled(asked, came)
-                if came.type != "ok" and came.status is None:
+                if came.type != "ok":
                     await asyncio.sleep(_REFUSED_S)
 
     async def _turn(self) -> bool:

@@ -124,6 +124,7 @@ def test_the_clients_end_with_their_driver(tmp_path: Path) -> None:
         ({"urls": {}}, "a load needs a service"),
         ({"urls": {"database-manager": "x:80"}}, "must begin with http://"),
         ({"rate": 0.0}, "must be more than 0"),
+        ({"name": "lo-ad"}, "it may have letters and digits"),
         ({"mix": {"creates": 1}}, "did you mean 'create'?"),
         ({"mix": {"create": -1}}, "it must be a whole number"),
     ],
