@@ -9,7 +9,7 @@ PROFILE ?= quick
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup gate scenario test check format bench clean
+.PHONY: help setup gate scenario test check format bench image clean
 .DEFAULT_GOAL := help
 
 help: ## say what can be made
@@ -56,6 +56,9 @@ format: $(READY) ## write the formatting that check wants
 
 bench: $(READY) ## measure comparison, migration and services (ARGS='--only NAME', docs/developers.md)
 	@$(BIN)/python -m bench $(ARGS)
+
+image: $(READY) ## make the container image of the services; docker and, for its base, debootstrap are needed
+	@PYTHON=$(BIN)/python containers/image
 
 clean: ## remove what was made, but not .venv
 	@find reports -mindepth 1 -maxdepth 1 ! -name README.md ! -name sample -exec rm -rf {} +

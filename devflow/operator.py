@@ -1,4 +1,4 @@
-"""What operators call: `python -m devflow migrate plan|apply|status|rollback` and `serve`.
+"""What operators call: `python -m devflow migrate plan|apply|status|rollback`, `serve`, `health`.
 
 Migrating runs the same phases as the candidate contract's, in this process, told in words. Its exit
 codes are the contract's too: 0 done, 1 failed and nothing changed, 3 failed on the way.
@@ -284,16 +284,28 @@ def _replay(file: Path, tree: Path) -> None:
         click.echo(f"{done.left:,} rows have nothing here that they belong to; {file} keeps them")
 
 
-@_devflow.command("serve")
-@click.option(
-    "--only", "only", multiple=True, metavar="NAME", help="Run this service alone; may be repeated."
+_ONLY = click.option(
+    "--only", "only", multiple=True, metavar="NAME", help="This service alone; may be repeated."
 )
+
+
+@_devflow.command("serve")
+@_ONLY
 def _serve(only: tuple[str, ...]) -> int:
     """Run the services on the database that DEVFLOW_DB_PATH names, until a signal stops them."""
     # What serves is not needed where somebody only migrates.
     from devflow.serving import serve  # noqa: PLC0415
 
     return serve(only)
+
+
+@_devflow.command("health")
+@_ONLY
+def _health(only: tuple[str, ...]) -> int:
+    """Say of each service how it is; the exit code is 0 where all are well."""
+    from devflow.serving import health  # noqa: PLC0415
+
+    return health(only)
 
 
 def _in_words(state: str) -> str:

@@ -24,7 +24,7 @@ from devflow.services.errors import ConfigurationError
 from devflow.services.logs import configure, logger
 from devflow.services.settings import Settings
 
-__all__ = ["Patience", "claim", "pauses", "serve"]
+__all__ = ["Patience", "claim", "pauses", "reachable", "serve"]
 
 _log = logger()
 
@@ -75,6 +75,13 @@ def claim(settings: Settings, names: Iterable[str]) -> None:
                 ) from error
 
 
+def reachable(settings: Settings, name: str) -> str:
+    """Return the URL of a service's health on this machine, whatever address it listens on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{settings.port(name)}/health"
+
+
 async def serve(
     settings: Settings,
     names: Sequence[str],
@@ -123,9 +130,7 @@ class _Supervised:
         self._settings = settings
         self._client = client
         self._patience = patience
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-        shown = f"[{host}]" if ":" in host else host
-        self._health = f"http://{shown}:{settings.port(name)}/health"
+        self._health = reachable(settings, name)
 
     async def run(self, stop: asyncio.Event, cut: asyncio.Event) -> None:
         """Start it, again and again, until `stop` is set; then end it, at once if `cut` is."""

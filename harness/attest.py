@@ -159,8 +159,8 @@ def _extension(
 ) -> dict[str, Any]:
     ledgers = {run["name"]: run["ledger"]["root"] for run in document["runs"] if run["ledger"]}
     copied = (
-        "verdict", "kind", "title", "profile", "candidate", "left_out", "examined", "git",
-        "versions", "seeds", "started_at", "finished_at", "expires_at", "nonce", "counter",
+        "verdict", "kind", "title", "profile", "candidate", "left_out", "not_examined", "examined",
+        "git", "versions", "seeds", "started_at", "finished_at", "expires_at", "nonce", "counter",
     )  # fmt: skip
     return {
         "format": FORMAT,

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from harness.candidate_image import Image, read_image
 from harness.candidate_process import LineProcess
 from harness.candidate_services import Service, read_services
 from harness.candidate_speech import PHASES, Driver, Event, Lockstep, Outcome, Session, request
@@ -45,7 +46,7 @@ _TIME_ZONE = "GATE-05:45"
 
 _KEYS = (
     "contract", "name", "kind", "command", "script", "mapping", "environment", "serve",
-    "backups", "pythonpath", "state", "services",
+    "backups", "pythonpath", "state", "services", "image",
 )  # fmt: skip
 _DERIVED = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 _FILES_MAX = 10_000
@@ -57,7 +58,8 @@ class Candidate:
     """A migration under test, as its manifest declares it; itself a driver, one process a command.
 
     Paths are absolute. `command` has `python` replaced already. `timeout_s` bounds each command.
-    `services` are those of the unified system, each as a process of its own.
+    `services` are those of the unified system, each as a process of its own; `image` is what
+    they run from in a container.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Candidate:
     backups: Mapping[str, str] = field(default_factory=dict)
     state: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
+    image: Image | None = None
     timeout_s: float = 120.0
 
     @classmethod
@@ -136,13 +139,13 @@ class Candidate:
             [*self.command, op], environment=self._environment(), directory=directory
         )
 
+    @property
+    def told(self) -> dict[str, str]:
+        """The variables that it is told beside its manifest's, wherever it runs."""
+        return {"SOURCE_DATE_EPOCH": str(FIXED_EPOCH_S), "TZ": _TIME_ZONE, **self.environment}
+
     def _environment(self) -> dict[str, str]:
-        made = {
-            **os.environ,
-            "SOURCE_DATE_EPOCH": str(FIXED_EPOCH_S),
-            "TZ": _TIME_ZONE,
-            **self.environment,
-        }
+        made = {**os.environ, **self.told}
         if self.pythonpath:
             inherited = [made["PYTHONPATH"]] if made.get("PYTHONPATH") else []
             made["PYTHONPATH"] = os.pathsep.join([*map(str, self.pythonpath), *inherited])
@@ -204,6 +207,7 @@ def _load(manifest: Path) -> Candidate:
             directory=manifest.parent,
             pythonpath=pythonpath,
         ),
+        image=read_image(said.data.get("image"), wrong=said.wrong, manifest=manifest),
     )
 
 

@@ -216,6 +216,11 @@ def _report(
         candidate="" if candidate is None else candidate.name,
         manifest=in_checkout(DEFAULT_MANIFEST if candidate is None else candidate.manifest),
         crash_points=crash_points([result]),
+        not_examined=tuple(
+            f"the check {check.checker} ({check.not_examined})"
+            for check in result.results
+            if check.not_examined is not None
+        ),
         nonce=new_nonce(),
     )
 

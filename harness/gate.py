@@ -141,7 +141,7 @@ def run_gate(
         raise BadInputError("there are no scenarios to play; put some into scenarios/")
     measured = read_benchmarks(MEASURED)
     claim(out)
-    played = _play_all(stories, out / "scenarios", size, processes, tell)
+    played, unseen = _parted(_play_all(stories, out / "scenarios", size, processes, tell))
     matrix = _mutants(out / "mutants", size, processes, tell)
     left_s = size.budget_s - (time.monotonic() - clock)
     found = _properties(out / "properties", size, seed, tell, limit_s=0.75 * left_s)
@@ -154,6 +154,7 @@ def run_gate(
         candidate=candidate.name,
         manifest=in_checkout(DEFAULT_MANIFEST),
         left_out=tuple(_left_out(size, slow, found, alarms)),
+        not_examined=tuple(f"the scenario {what}" for what in unseen),
         runs=tuple(map(_section, played)),
         subjects=tuple(_subjects(played, candidate)),
         versions=versions(),
@@ -208,6 +209,13 @@ def _left_out(
         yield f"all mutants but {', '.join(size.only_mutants)}"
 
 
+def _parted(every: list[_Played]) -> tuple[list[_Played], list[str]]:
+    """Part what was examined from what this machine lacks something for, which is only told."""
+    unseen = [one for one in every if one.result.lack is not None]
+    told = [f"{one.scenario.name} ({one.result.lack})" for one in unseen]
+    return [one for one in every if one not in unseen], told
+
+
 def _play_all(
     stories: list[Scenario], out: Path, size: Profile, processes: int, tell: Tell
 ) -> list[_Played]:
@@ -240,7 +248,9 @@ def _told(one: _Played) -> Happening:
     verdict = one.result.verdict
     mark = {Verdict.VALID: "ok", Verdict.UNKNOWN: "open"}.get(verdict, "bad")
     text = f"scenario {one.scenario.name}: {verdict.value}"
-    if verdict is not Verdict.VALID:
+    if one.result.lack is not None:
+        text = f"scenario {one.scenario.name}: not examined, {one.result.lack}"
+    elif verdict is not Verdict.VALID:
         text += f"; again: {one.scenario.replay}"
     return Happening(text=text, mark=mark, elapsed_s=one.result.elapsed_s)
 

@@ -31,14 +31,14 @@ __all__ = [
 
 CHECKER_NAMES = (
     "candidate", "schema", "rows", "in-use", "integrity", "configuration", "backups", "ledger",
-    "contract", "api", "durability", "rollback", "idempotence", "convergence",
+    "contract", "api", "durability", "containers", "rollback", "idempotence", "convergence",
 )  # fmt: skip
 """Every check by its name, in the order of reports."""
 
 NOT_FOR_SQL = ("configuration", "backups", "idempotence", "convergence")
 """What does not apply to a candidate that is one script."""
 
-OF_SERVICES = ("contract", "api", "durability")
+OF_SERVICES = ("contract", "api", "durability", "containers")
 """What is made only where a scenario asks for it by its key `services`."""
 
 FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
@@ -138,6 +138,8 @@ class Judge:
         self.results.append(replace(result, findings=kept))
         verdict = result.verdict.value
         looked = ", ".join(f"{count} {what}" for what, count in result.examined.items())
+        if result.not_examined is not None:
+            looked = f"not examined: {result.not_examined}"
         self.tell(
             Happening(
                 text=f"{result.checker}: {verdict}" + (f" ({looked})" if looked else ""),

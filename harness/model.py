@@ -69,7 +69,8 @@ class CheckResult:
     """What one checker concluded, from how much, and what it does not speak of.
 
     `examined` counts what was looked at by kind (`{"root rows": 32}`). `details` holds
-    JSON values for the report: figures, tables, the ledger's root.
+    JSON values for the report: figures, tables, the ledger's root. `not_examined` says what this
+    machine lacks, where that is why nothing was looked at.
     """
 
     checker: str
@@ -80,6 +81,26 @@ class CheckResult:
     does_not_verify: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     elapsed_s: float = 0.0
+    not_examined: str | None = None
+
+    @classmethod
+    def lacking(
+        cls, checker: str, lack: str, *, verifies: str, does_not_verify: str
+    ) -> CheckResult:
+        """Return that nothing was examined, and why: it is unknown, with a warning that says so."""
+        finding = Finding(
+            rule=f"{checker}/not-examined",
+            cause=f"not examined: {lack}",
+            severity=Severity.WARNING,
+        )
+        return cls(
+            checker=checker,
+            verdict=Verdict.UNKNOWN,
+            findings=(finding,),
+            verifies=verifies,
+            does_not_verify=does_not_verify,
+            not_examined=lack,
+        )
 
     @classmethod
     def judged(

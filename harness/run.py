@@ -52,6 +52,14 @@ class RunResult:
         return worst(result.verdict for result in self.results)
 
     @property
+    def lack(self) -> str | None:
+        """What this machine lacks for the run, where that is all that keeps it from being valid."""
+        others = [result.verdict for result in self.results if result.not_examined is None]
+        lacks = [r.not_examined for r in self.results if r.not_examined is not None]
+        sound = self.met is None and worst(others) is Verdict.VALID
+        return lacks[0] if lacks and sound else None
+
+    @property
     def verdict(self) -> Verdict:
         """The outcome, or whether the expectation was met where there is one."""
         if self.met is None:
@@ -132,6 +140,8 @@ class _Rehearsal:
             mapping=mapping,
             backups=candidate.backups,
             services=candidate.services,
+            image=candidate.image,
+            environment=candidate.told,
             work=out / "services",
         )
         self.applied: Snapshot | None = None

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _SHOWN_CHARACTERS = 60
+_TRIED = ("contract", "api", "durability", "containers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,13 @@ class Expectation:
 class Trial:
     """How the candidate's services are tried on the migrated databases.
 
-    `checks` are those of `contract`, `api` and `durability` that are made, on the services `only`,
-    or on all where it names none. `api` draws `examples` for each operation and phase, until
-    there were `requests` to the service; `thorough` takes their place in the full profile, and
-    `requests_max` bounds them; `operations` are the only ones that are asked, by their ids, where
-    it names some. `writes` by `clients` at a time are what `durability` has acknowledged, while
-    it kills the service `kills` times; in the full profile they are `writes_thorough`.
+    `checks` are those of `contract`, `api`, `durability` and `containers` that are made, on the
+    services `only`, or on all where it names none. `api` draws `examples` for each operation and
+    phase, until there were `requests` to the service; `thorough` takes their place in the full
+    profile, and `requests_max` bounds them; `operations` are the only ones that are asked, by their
+    ids, where it names some. `writes` by `clients` at a time are what `durability` has
+    acknowledged, while it kills the service `kills` times; in the full profile they are
+    `writes_thorough`. `containers` does both.
     """
 
     checks: tuple[str, ...] = ()
@@ -256,9 +258,9 @@ def trial_of(data: dict[str, Any], seed: int = 1) -> Trial:
     if errors:
         place = ".".join(["services", *map(str, errors[0].absolute_path)])
         raise ValueError(f"{place}: {errors[0].message[:_SHOWN_CHARACTERS]}")
-    given = {**(data.get("api") or {}), **(data.get("durability") or {})}
+    given: dict[str, Any] = {}
+    for name in ("api", "durability", "containers"):
+        given |= data.get(name) or {}
     given["operations"] = tuple(given.get("operations", ()))
-    checks = [
-        name for name in ("contract", "api", "durability") if data.get(name) not in (None, False)
-    ]
+    checks = [name for name in _TRIED if data.get(name) not in (None, False)]
     return Trial(checks=tuple(checks), only=tuple(data.get("only", ())), seed=seed, **given)

@@ -1,4 +1,6 @@
-"""Runs services as processes on free loopback ports: waited for, stopped, killed, begun anew.
+"""Runs services on free loopback ports: waited for, stopped, killed, begun anew.
+
+`Live` is what the checks of services know of one; here it is a process.
 
 A service that does not come up is the candidate's fault: a `ServiceError`, which checkers turn
 into a finding. What it prints goes into a file beside the run.
@@ -6,7 +8,9 @@ into a finding. What it prints goes into a file beside the run.
 
 from __future__ import annotations
 
+import abc
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -21,7 +25,7 @@ from pathlib import Path
 from harness.candidate_services import Service
 from harness.errors import EnvironmentFaultError
 
-__all__ = ["Running", "ServiceError", "free_port", "running"]
+__all__ = ["Live", "Running", "ServiceError", "free_port", "running"]
 
 _HOST = "127.0.0.1"
 _START_S = 60.0
@@ -49,19 +53,18 @@ def free_port() -> int:
         return port
 
 
-class Running:
-    """One service's process. It is started by `start`; `stop` or `kill` end it, and all its kind.
+class Live(abc.ABC):
+    """One service that answers at a port of this machine, however it is run.
 
-    `environment` is added to what the service declares; `log` is appended to at each start.
+    `start` runs it and waits for its health; `stop` or `kill` end it, and all its kind. `log` is
+    appended to. Whoever stops it asks first; whoever kills it does not.
     """
 
-    def __init__(self, service: Service, *, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, service: Service, *, log: Path) -> None:
         """Choose a port; nothing is started yet."""
         self.service = service
         self.log = log
         self.port = free_port()
-        self._given = environment
-        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -69,15 +72,81 @@ class Running:
         return f"http://{_HOST}:{self.port}"
 
     @property
+    @abc.abstractmethod
     def alive(self) -> bool:
-        """Whether its process runs."""
-        return self._child is not None and self._child.poll() is None
+        """Whether it runs."""
+
+    @abc.abstractmethod
+    def launch(self) -> None:
+        """Start it without waiting; ServiceError where that cannot be."""
+
+    @abc.abstractmethod
+    def stop(self) -> int | None:
+        """Ask it to end, end it after a while; return its exit code, None if it did not run."""
+
+    @abc.abstractmethod
+    def kill(self) -> int | None:
+        """End it by SIGKILL, with all that it started, and wait for its end."""
 
     def start(self, *, timeout_s: float = _START_S) -> None:
         """Start it and wait until its health path answers 200; ServiceError where it does not."""
         deadline = time.monotonic() + timeout_s
         self.launch()
         self.wait(until=deadline)
+
+    def restart(self) -> None:
+        """Kill it, where it still runs, and start it on the same port."""
+        self.kill()
+        self.start()
+
+    def wait(self, *, until: float) -> None:
+        """Wait for health until a moment of `time.monotonic()`."""
+        said = "nothing"
+        while time.monotonic() < until:
+            if not self.alive:
+                raise ServiceError(f"the service {self.service.name} ended at once{self._tail()}")
+            status = self._health()
+            if status == 200:
+                return
+            said = "nothing" if status is None else f"status {status}"
+            time.sleep(_POLL_S)
+        self.kill()
+        raise ServiceError(
+            f"the service {self.service.name} was not healthy in time: {self.service.health}"
+            f" answered {said}{self._tail()}"
+        )
+
+    def _health(self) -> int | None:
+        try:
+            with urllib.request.urlopen(self.url + self.service.health, timeout=5) as answer:  # noqa: S310 - a loopback address
+                status: int = answer.status
+                return status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (OSError, ValueError, http.client.HTTPException):
+            return None
+
+    def _tail(self) -> str:
+        try:
+            end = self.log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+        return f"; it said: {end}" if end else ""
+
+
+class Running(Live):
+    """One service as a process. `environment` is added to what the service declares."""
+
+    def __init__(self, service: Service, *, environment: Mapping[str, str], log: Path) -> None:
+        """Choose a port; nothing is started yet."""
+        super().__init__(service, log=log)
+        self._given = environment
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._child is not None and self._child.poll() is None
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
@@ -99,23 +168,6 @@ class Running:
                     f" {self.service.command[0]!r} ({error.strerror})"
                 ) from error
 
-    def wait(self, *, until: float) -> None:
-        """Wait for health until a moment of `time.monotonic()`."""
-        said = "nothing"
-        while time.monotonic() < until:
-            if not self.alive:
-                raise ServiceError(f"the service {self.service.name} ended at once{self._tail()}")
-            status = self._health()
-            if status == 200:
-                return
-            said = "nothing" if status is None else f"status {status}"
-            time.sleep(_POLL_S)
-        self.kill()
-        raise ServiceError(
-            f"the service {self.service.name} was not healthy in time: {self.service.health}"
-            f" answered {said}{self._tail()}"
-        )
-
     def stop(self) -> int | None:
         """Ask it to end, end it after a while; return its exit code, None if it did not run."""
         if self._child is None:
@@ -133,32 +185,10 @@ class Running:
         self._signal(signal.SIGKILL)
         return self._child.wait()
 
-    def restart(self) -> None:
-        """Kill it, where it still runs, and start it on the same port."""
-        self.kill()
-        self.start()
-
     def _signal(self, number: signal.Signals) -> None:
         assert self._child is not None  # noqa: S101 - callers saw to it
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, number)
-
-    def _health(self) -> int | None:
-        try:
-            with urllib.request.urlopen(self.url + self.service.health, timeout=5) as answer:  # noqa: S310 - a loopback address
-                status: int = answer.status
-                return status
-        except urllib.error.HTTPError as error:
-            return error.code
-        except (OSError, ValueError):
-            return None
-
-    def _tail(self) -> str:
-        try:
-            end = self.log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
-        return f"; it said: {end}" if end else ""
 
     def _environment(self) -> dict[str, str]:
         inherited_ones = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("setup", "gate", "scenario", "test", "check", "bench", "clean", "help")
+TARGETS = ("setup", "gate", "scenario", "test", "check", "bench", "image", "clean", "help")
 
 
 def _make(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -38,6 +38,7 @@ CHECKERS: dict[str, Checker] = {
     "contract": _checker("contract"),
     "api": _checker("api"),
     "durability": _checker("durability"),
+    "containers": _checker("containers"),
     "rollback": _checker("rollback"),
 }
 """In the order in which they are run and reported."""

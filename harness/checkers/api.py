@@ -24,7 +24,7 @@ from harness.scenario import Trial
 from harness.services import ServiceError
 from harness.snapshot import database_differences, database_facts
 
-__all__ = ["check"]
+__all__ = ["check", "tried"]
 
 _VERIFIES: Final = (
     "No generated request, alone or in a chain, is answered by a server error, by a status or a"
@@ -53,7 +53,7 @@ def check(evidence: Evidence) -> CheckResult:
         if isinstance(served, ServiceError):
             findings.append(Finding(rule="api/service", cause=str(served)))
             continue
-        found, fuzzed, held = _tried(service, served, trial)
+        found, fuzzed, held = tried(service, served, trial)
         findings += found
         examined[f"{service.name} requests"] += fuzzed.requests
         examined["refusals that changed nothing"] += fuzzed.refused - len(fuzzed.moved)
@@ -91,8 +91,11 @@ def _started(
             stack.close()
 
 
-def _tried(service: Service, served: Served, trial: Trial) -> tuple[list[Finding], Fuzzed, int]:
-    """Send it requests, and return the findings, what was sent, and how many invariants held."""
+def tried(service: Service, served: Served, trial: Trial) -> tuple[list[Finding], Fuzzed, int]:
+    """Send it requests; return the findings, what was sent, and how many invariants held.
+
+    `served` is how it runs, as a process or otherwise, on a database that nobody else writes.
+    """
     folder = served.tree.parent
     before = digest_copy(served.database, folder / "before.sqlite")
     url = served.services[service.name].url

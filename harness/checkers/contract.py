@@ -25,7 +25,7 @@ from harness.checkers.recorded import Contract, Recorded, Sent, contracts, fille
 from harness.checkers.serving import Served, digest_copy, served_after, served_before
 from harness.fixture.folder import fixtures_folder
 from harness.model import CheckResult, Finding, Severity
-from harness.services import Running, ServiceError
+from harness.services import Live, ServiceError
 
 __all__ = ["check", "replayed"]
 
@@ -209,7 +209,7 @@ class _Replay:
         )
 
 
-def _asked(client: httpx.Client, sent: Sent, running: Running) -> Answer:
+def _asked(client: httpx.Client, sent: Sent, running: Live) -> Answer:
     content = sent.raw if sent.raw is not None else None
     if content is None and sent.method in ("POST", "PUT", "PATCH"):
         content = json.dumps(sent.body)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import apsw
 import httpx
@@ -29,9 +29,12 @@ from harness.database import open_read_only
 from harness.fixture.folder import fixtures_folder
 from harness.model import CheckResult, Finding
 from harness.scenario import Trial
-from harness.services import Running, ServiceError
+from harness.services import Live, ServiceError
 
-__all__ = ["check"]
+__all__ = ["Storm", "check"]
+
+Harm = Literal["kill", "stop"]
+_KILL: Final[Harm] = "kill"
 
 _VERIFIES: Final = (
     "Each service is killed with SIGKILL while clients write: after it has started again, every"
@@ -68,7 +71,7 @@ def check(evidence: Evidence, folder: Path | None = None) -> CheckResult:
         try:
             place = f"durability/{service.name}"
             with served_after(evidence, [service], place, first=recipe.holds) as served:
-                storm = _Storm(service, recipe, served, trial)
+                storm = Storm(service, recipe, served, trial)
                 findings += storm.told()
         except ServiceError as error:
             findings.append(Finding(rule="durability/service", cause=str(error)))
@@ -100,24 +103,32 @@ def check(evidence: Evidence, folder: Path | None = None) -> CheckResult:
 
 
 @dataclass(slots=True)
-class _Storm:
-    """Clients that write to one service while it is killed."""
+class Storm:
+    """Clients that write to one service while it is harmed: as `harms` say, or killed so often."""
 
     service: Service
     recipe: Recipe
     served: Served
     trial: Trial
+    harms: tuple[Harm, ...] = ()
     acknowledged: list[Written] = field(default_factory=list)
     open: list[Written] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     kills: int = 0
+    stops: int = 0
     again: int = 0
     _up: threading.Event = field(default_factory=threading.Event)
     _done: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def running(self) -> Running:
+    def sent(self) -> int:
+        """How many writes were sent, once or again."""
+        return len(self.acknowledged) + len(self.open) + self.again
+
+    @property
+    def running(self) -> Live:
+        """The service that is written to."""
         return self.served.services[self.service.name]
 
     def told(self) -> list[Finding]:
@@ -148,8 +159,9 @@ class _Storm:
     def _rage(self) -> None:
         """Write until enough is acknowledged, and kill at drawn counts of it."""
         rng = random.Random(f"{self.trial.seed} {self.service.name}")  # noqa: S311 - drawn again
-        kills = self.trial.kills
-        moments = sorted(rng.sample(range(1, max(self.trial.writes, kills + 1)), kills))
+        harms = self.harms or (_KILL,) * self.trial.kills
+        drawn = len(harms)
+        moments = sorted(rng.sample(range(1, max(self.trial.writes, drawn + 1)), drawn))
         deadline = time.monotonic() + _DEADLINE_S
         self._up.set()
         clients = [
@@ -159,10 +171,10 @@ class _Storm:
         for client in clients:
             client.start()
         try:
-            for moment in moments:
+            for moment, harm in zip(moments, harms, strict=True):
                 while len(self.acknowledged) < moment and not self._over(deadline):
                     time.sleep(0.0005)
-                self._kill()
+                self._harm(harm)
         finally:
             self._up.set()
             for client in clients:
@@ -171,10 +183,14 @@ class _Storm:
     def _over(self, deadline: float) -> bool:
         return self._done.is_set() or time.monotonic() > deadline
 
-    def _kill(self) -> None:
+    def _harm(self, harm: Harm) -> None:
         self._up.clear()
-        self.running.kill()
-        self.kills += 1
+        if harm == "stop":
+            self.running.stop()
+            self.stops += 1
+        else:
+            self.running.kill()
+            self.kills += 1
         self.running.start()
         self._up.set()
 
@@ -249,7 +265,7 @@ class _Storm:
         """Compare what the service shows at rest with what it shows after a last kill."""
         with httpx.Client(base_url=self.running.url, timeout=_TIMEOUT_S) as client:
             before = {path: client.get(path) for path in self.recipe.stays}
-        self._kill()
+        self._harm("kill")
         with httpx.Client(base_url=self.running.url, timeout=_TIMEOUT_S) as client:
             for path, was in before.items():
                 now = client.get(path)

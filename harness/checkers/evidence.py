@@ -8,6 +8,7 @@ from pathlib import Path
 
 import apsw
 
+from harness.candidate_image import Image
 from harness.candidate_services import Service
 from harness.database import open_read_only
 from harness.errors import InvariantError
@@ -26,7 +27,8 @@ class Evidence:
     whole DevFlow root after `apply`, `rolled_back` what stood there after `rollback`; each is
     None where the run has none. `backups` are the manifest's: `before`, `during`, `after` to
     their folder relative to the DevFlow root. `services` are the candidate's, `trial` says how
-    they are tried, and `work` is a folder for the copies that they work on and for their logs.
+    they are tried, `image` what they run from in containers, `environment` what the candidate is
+    told, and `work` is a folder for the copies that they work on and for their logs.
     """
 
     before: Snapshot
@@ -36,6 +38,8 @@ class Evidence:
     rolled_back: Snapshot | None = None
     backups: MappingABC[str, str] = field(default_factory=dict)
     services: tuple[Service, ...] = ()
+    image: Image | None = None
+    environment: MappingABC[str, str] = field(default_factory=dict)
     trial: Trial = field(default_factory=Trial)
     work: Path | None = None
 

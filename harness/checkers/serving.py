@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +16,19 @@ from harness.errors import BadInputError, InvariantError
 from harness.fixture.folder import fixtures_folder
 from harness.model import DATABASES
 from harness.providers import Providers, providers
-from harness.services import Running, running
+from harness.services import Live, running
 
-__all__ = ["Served", "digest_copy", "served_after", "served_before"]
+__all__ = ["UNASKED", "Served", "copied", "digest_copy", "put_in", "served_after", "served_before"]
 
-_UNASKED_S = "86400"  # how often a service works by itself: not while anything is compared
+# How often a service works by itself: not while anything is compared.
+UNASKED = {"DEVFLOW_HEALTH_INTERVAL_S": "86400", "DEVFLOW_LEARN_INTERVAL_S": "86400"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """Services that run, by name; the tree that they work on; and the providers they see."""
 
-    services: dict[str, Running]
+    services: Mapping[str, Live]
     tree: Path
     providers: Providers
 
@@ -47,21 +48,21 @@ def served_after(
     """
     folder = _folder(evidence, place)
     assert evidence.tree is not None  # noqa: S101 - `_folder` saw to it
-    tree = _copied(evidence.tree, folder / "after", without=evidence.backups.values())
-    _put_in(tree / DATABASES["root"], tuple(first))
+    tree = copied(evidence.tree, folder / "after", without=evidence.backups.values())
+    put_in(tree / DATABASES["root"], tuple(first))
     with providers() as seen:
         environment = {
             **seen.environment,
             "DEVFLOW_DB_PATH": str(tree / DATABASES["root"]),
-            "DEVFLOW_HEALTH_INTERVAL_S": _UNASKED_S,
-            "DEVFLOW_LEARN_INTERVAL_S": _UNASKED_S,
+            **UNASKED,
             "DEVFLOW_SEED": "1",
         }
         with running(services, environment=environment, logs=folder / "logs") as found:
             yield Served(services=found, tree=tree, providers=seen)
 
 
-def _put_in(path: Path, statements: tuple[str, ...]) -> None:
+def put_in(path: Path, statements: tuple[str, ...]) -> None:
+    """Run SQL on a database that nobody serves yet; BadInputError where it does not fit."""
     if not statements:
         return
     with closing(apsw.Connection(str(path))) as database:
@@ -78,7 +79,7 @@ def _put_in(path: Path, statements: tuple[str, ...]) -> None:
 def served_before(evidence: Evidence, names: Iterable[str], place: str) -> Iterator[Served]:
     """Start the legacy stand-ins of `names` on a copy of the tree as it was before."""
     folder = _folder(evidence, place)
-    tree = _copied(evidence.before.directory, folder / "before")
+    tree = copied(evidence.before.directory, folder / "before")
     known = {service.name: service for service in stand_ins(fixtures_folder() / "services")}
     with providers() as seen:
         chosen = [replace(known[name], directory=tree) for name in names]
@@ -94,7 +95,8 @@ def _folder(evidence: Evidence, place: str) -> Path:
     return (evidence.work / place).resolve()  # a service has a working directory of its own
 
 
-def _copied(tree: Path, to: Path, *, without: Iterable[str] = ()) -> Path:
+def copied(tree: Path, to: Path, *, without: Iterable[str] = ()) -> Path:
+    """Copy a tree that nobody works on, `without` some of its folders; return the copy."""
     left = {tree / name for name in without}
 
     def ignored(folder: str, names: list[str]) -> list[str]:

@@ -41,6 +41,7 @@ def as_document(run: ReportInput) -> dict[str, Any]:
         "candidate": run.candidate,
         "manifest": run.manifest,
         "left_out": run.left_out,
+        "not_examined": run.not_examined,
         "checks": _checks(run),
         "runs": [_run(section) for section in run.runs],
         "mutants": _mutants(run.mutants),

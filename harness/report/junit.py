@@ -25,6 +25,7 @@ def render_junit(document: Mapping[str, Any]) -> bytes:
         _suite(root, run["name"], document["started_at"], _run_cases(document, run))
     _suite(root, "mutants", document["started_at"], _mutant_cases(document["mutants"]))
     _suite(root, "properties", document["started_at"], _property_cases(document))
+    _suite(root, "not examined", document["started_at"], _unexamined_cases(document))
     _suite(root, "crash points", document["started_at"], _crash_cases(document["crash_points"]))
     for total in ("tests", "failures", "errors"):
         root.set(total, str(sum(int(suite.get(total, "0")) for suite in root)))
@@ -45,6 +46,7 @@ def _suite(
     suite.set("timestamp", started_at.removesuffix("Z"))
     suite.set("tests", str(len(made)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
     suite.set("errors", str(len(suite.findall("testcase/error"))))
     suite.set("time", f"{sum(float(case.get('time', '0')) for case in made):.3f}")
 
@@ -137,6 +139,13 @@ def _property_cases(document: Mapping[str, Any]) -> Iterable[ElementTree.Element
             message=f"{len(alarms['alarms'])} false alarms in {alarms['fixtures']:,} fixtures",
             text="\n".join(alarms["alarms"]),
         )
+
+
+def _unexamined_cases(document: Mapping[str, Any]) -> Iterable[ElementTree.Element]:
+    for what in document["not_examined"]:
+        case = ElementTree.Element("testcase", classname="not examined", name=xml_text(what))
+        ElementTree.SubElement(case, "skipped", message=xml_text(what))
+        yield case
 
 
 def _crash_cases(crashes: Mapping[str, Any] | None) -> Iterable[ElementTree.Element]:

@@ -305,7 +305,8 @@ class ReportInput:
 
     `versions` has `harness`, `python`, `sqlite`, `apsw` and more. `report.write` turns this
     into the files; `harness.attest.attest` signs them. `left_out` says, a line each, what a
-    larger profile would have run too, so that a part is not taken for the whole. `manifest` is the
+    larger profile would have run too, so that a part is not taken for the whole; `not_examined`
+    what this machine could not, and why. `manifest` is the
     candidate's, by its path in the checkout where it is there.
     """
 
@@ -322,6 +323,7 @@ class ReportInput:
     candidate: str = ""
     manifest: str = "candidate.yaml"
     left_out: tuple[str, ...] = ()
+    not_examined: tuple[str, ...] = ()
     mutants: MutantMatrix | None = None
     campaigns: tuple[Campaign, ...] = ()
     false_alarms: FalseAlarms | None = None

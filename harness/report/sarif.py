@@ -56,9 +56,13 @@ def _invocation(document: Mapping[str, Any], *, left_out: int) -> dict[str, Any]
         "startTimeUtc": document["started_at"],
         "endTimeUtc": document["finished_at"],
     }
+    told = [("warning", f"Not examined: {what}.") for what in document["not_examined"]]
     if left_out:
-        text = f"{left_out:,} more results are in report.json"
-        made["toolExecutionNotifications"] = [{"level": "note", "message": {"text": text}}]
+        told.append(("note", f"{left_out:,} more results are in report.json"))
+    if told:
+        made["toolExecutionNotifications"] = [
+            {"level": level, "message": {"text": text}} for level, text in told
+        ]
     return made
 
 

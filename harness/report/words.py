@@ -100,9 +100,9 @@ def _requests(document: Mapping[str, Any]) -> int:
     """Return how many requests the checks of services sent in all, writes before kills too."""
     return sum(
         number
-        for check in ("contract", "api", "durability")
+        for check in ("contract", "api", "durability", "containers")
         for kind, number in document["examined"].get(check, {}).items()
-        if kind.endswith((" requests", " acknowledged writes", "unacknowledged writes"))
+        if kind.endswith(("requests", "acknowledged writes"))
     )
 
 
@@ -129,8 +129,10 @@ def summary_line(document: Mapping[str, Any], report: str | None = None) -> str:
         figures.insert(0, count(len(errors), "error"))
     vouching = document["vouching"]
     vouched = "" if vouching and not vouching["throwaway"] else f" ({vouching_words(document)})"
+    lacking = document["not_examined"]
+    blind = f"; NOT EXAMINED: {'; '.join(lacking)}" if lacking else ""
     where = f"; report: {report or document['report']}"
-    return f"{document['verdict']}: {', '.join(figures)}{where}{vouched}"
+    return f"{document['verdict']}: {', '.join(figures)}{blind}{where}{vouched}"
 
 
 def headline(document: Mapping[str, Any]) -> tuple[str, str]:
@@ -155,6 +157,7 @@ def headline(document: Mapping[str, Any]) -> tuple[str, str]:
 def _kept(document: Mapping[str, Any]) -> str:
     rows, lines = examined_rows(document)
     kept = [count(rows, "source row")] * bool(rows) + [count(lines, "log line")] * bool(lines)
+    unseen = document["not_examined"]
     proven = (
         f"{_listed(kept)} can be rebuilt exactly from the unified database alone."
         if kept
@@ -162,7 +165,9 @@ def _kept(document: Mapping[str, Any]) -> str:
     )
     warnings: int = sum(check["warnings"] for check in document["checks"])
     be = "is" if warnings == 1 else "are"
-    return proven + (f" There {be} {count(warnings, 'warning')} to read." if warnings else "")
+    if warnings:
+        proven += f" There {be} {count(warnings, 'warning')} to read."
+    return proven + (f" Not examined here: {_listed(unseen)}." if unseen else "")
 
 
 def _faults(document: Mapping[str, Any]) -> str:

@@ -112,6 +112,39 @@ def supervised(migrated: Path, folder: Path) -> Iterator[System]:
         process.communicate()
 
 
+def health(*only: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    named = [part for name in only for part in ("--only", name)]
+    command = [sys.executable, "-m", "devflow", "health", *named]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_health_is_good_where_all_that_were_named_are_well_and_tells_who_is_not(
+    migrated: Path, tmp_path: Path
+) -> None:
+    with supervised(migrated, tmp_path) as system:
+        variables = environment(tmp_path / "devflow.sqlite", system.ports)
+        well = health(*_NAMES, variables=variables)
+        assert (well.returncode, well.stdout.split()) == (0, ["costs", "ok", "routing", "ok"])
+        other = {**system.ports, "knowledge": free_port(), "status": system.ports["costs"]}
+        variables = environment(tmp_path / "devflow.sqlite", other)
+        ill = health("costs", "knowledge", "status", variables=variables)
+        assert ill.returncode == 1
+        told = {line.split()[0]: " ".join(line.split()[1:]) for line in ill.stdout.splitlines()}
+        assert told == {
+            "costs": "ok",
+            "knowledge": "down",
+            "status": "down: costs answers on its port",
+        }
+
+
+def test_health_of_no_service_and_without_a_database_is_one_sentence(tmp_path: Path) -> None:
+    there_is_none = health("nobody", variables={**os.environ})
+    assert there_is_none.returncode == 2
+    assert there_is_none.stderr.startswith("error: 'nobody' is no service; there are status, ")
+    variables = environment(tmp_path / "none.sqlite", {})
+    assert "is no file; run" in health(variables=variables).stderr
+
+
 def test_one_that_is_killed_is_started_again(migrated: Path, tmp_path: Path) -> None:
     with supervised(migrated, tmp_path) as system:
         first = system.pid("costs")
