@@ -15,6 +15,7 @@ from harness.checkers.series import (
     gaps,
     latency_ms,
     percentile,
+    quiet_windows,
     series,
     windows,
 )
@@ -101,6 +102,7 @@ class _Felt:
         self._excused = [call for call in failed if self._is_excused(call)]
         self._failed = [call for call in failed if not self._is_excused(call)]
         self._held_gaps = [self._longest(window) for window in held]
+        self._quiet_gaps = [self._longest(window) for window in quiet_windows(held)]
         self._latencies = self._sorted()
         self.examined = Counter(f"{call.service} requests" for call in history.calls)
         if self.examined:
@@ -208,15 +210,13 @@ class _Felt:
         }
 
     def _held_figures(self) -> dict[str, Any]:
-        ordered = sorted(gap.ms for gap in self._held_gaps if gap is not None)
-        if not ordered:
-            return {}
-        return {
-            "holds": len(self.held),
-            "gap_ms_median": round(percentile(ordered, 0.5), 2),
-            "gap_ms_p99": round(percentile(ordered, 0.99), 2),
-            "gap_ms_max": round(ordered[-1], 2),
-        }
+        figures: dict[str, Any] = {}
+        for name, found in (("gap_ms", self._held_gaps), ("quiet_gap_ms", self._quiet_gaps)):
+            ordered = sorted(gap.ms for gap in found if gap is not None)
+            if ordered:
+                for what, share in (("median", 0.5), ("p99", 0.99), ("max", 1.0)):
+                    figures[f"{name}_{what}"] = round(percentile(ordered, share), 2)
+        return {"holds": len(self.held), **figures} if figures else {}
 
     def _timeline(self) -> dict[str, Any]:
         if not self.history.calls:

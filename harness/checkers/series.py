@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 
 from harness.history import Call, History, Mark
 
-__all__ = ["Gap", "Series", "Spans", "Window", "gaps", "percentile", "series", "windows"]
+__all__ = [
+    "Gap",
+    "Series",
+    "Spans",
+    "Window",
+    "gaps",
+    "percentile",
+    "quiet_windows",
+    "series",
+    "windows",
+]
 
 
 class Window(NamedTuple):
@@ -88,6 +98,23 @@ def windows(history: History, pairs: Mapping[str, Sequence[str]]) -> tuple[Windo
         for at, mark in enumerate(history.marks)
         if mark.mark in pairs
     )
+
+
+def quiet_windows(held: Sequence[Window]) -> tuple[Window, ...]:
+    """Return for each window one as long halfway between it and the one before, where it fits.
+
+    What is felt there is the machine's and the services' own, to be told beside what is felt in
+    the others.
+    """
+    found, free_ns = [], 0
+    for window in sorted(held, key=lambda window: window.began_ns):
+        length = window.ended_ns - window.began_ns
+        began_ns = (free_ns + window.began_ns - length) // 2
+        if began_ns >= free_ns and began_ns + length < window.began_ns:
+            quiet = window._replace(name="quiet", began_ns=began_ns, ended_ns=began_ns + length)
+            found.append(quiet)
+        free_ns = max(free_ns, window.ended_ns)
+    return tuple(found)
 
 
 def _closed(marks: Sequence[Mark], pairs: Mapping[str, Sequence[str]], end_ns: int) -> int:

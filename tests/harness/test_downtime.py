@@ -8,7 +8,7 @@ import pytest
 from told_histories import SERVICE, written
 
 from harness.checkers.downtime import Limits, check
-from harness.checkers.series import Window, gaps, percentile, series, windows
+from harness.checkers.series import Window, gaps, percentile, quiet_windows, series, windows
 from harness.history import History, Mark
 from harness.model import Verdict
 
@@ -132,6 +132,18 @@ def test_windows_pair_marks_of_one_note() -> None:
         Window("hold", "b", 2 * MS, 3 * MS),
         Window("hold", None, 5 * MS, 9 * MS),
     )
+
+
+def test_what_is_felt_when_nothing_is_held_is_told_beside_it() -> None:
+    lines = [f"1 read a=- {n * 4}-{n * 4 + 3}" for n in range(25)]
+    result = check(written(*lines, "2 read a=- 101-140", marks=(marked("hold", 110),)))
+    assert result.details["held"]["gap_ms_median"] == 39
+    assert result.details["held"]["quiet_gap_ms_median"] == 3
+
+
+def test_a_quiet_window_lies_between_two_holds_and_touches_none() -> None:
+    held = (Window("hold", None, 100, 110), Window("hold", None, 112, 120))
+    assert quiet_windows(held) == (Window("quiet", None, 45, 55),)
 
 
 def test_bins_count_what_ended_in_them() -> None:
