@@ -33,7 +33,7 @@ __all__ = ["CLIENTS", "SIZES", "measure_serving", "serving_lines", "words_sought
 
 SIZES = (1_000, 10_000, 100_000)
 CLIENTS = (1, 8)
-_ROUNDS = 3
+_ROUNDS = 5
 _SAMPLE = 2_000
 _WORDS = 16
 _START_S = 60.0

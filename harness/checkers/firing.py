@@ -24,7 +24,7 @@ from harness.database import Column, columns_of, quote
 
 __all__ = ["Firing", "fire", "fire_alone"]
 
-_ATTEMPTS_MAX: Final = 24
+_ATTEMPTS_MAX: Final = 36
 _COMBINATIONS_MAX: Final = 400
 _FLOAT_ONE: Final = b"\x00\x00\x80\x3f"
 Value = str | int | float | bytes | None
@@ -94,7 +94,18 @@ def fire(
     """Fire the trigger in a savepoint that is undone; SQL errors become the outcome.
 
     `after` is asked when it has fired, before anything is undone, and says what is wrong then.
+    Where nothing makes it fire, it is tried again with a row in each table that its condition asks.
     """
+    firing = _fire(connection, item, after)
+    if firing.outcome != "silent":
+        return firing
+    with _undone(connection):
+        return _fire(connection, item, after) if _furnished(connection, item) else firing
+
+
+def _fire(
+    connection: apsw.Connection, item: Item, after: Callable[[], str | None] | None
+) -> Firing:
     shape = trigger_shape(item.sql)
     columns = columns_of(connection, item.table)
     names = {column.name.lower() for column in columns}
@@ -108,6 +119,32 @@ def fire(
             return firing
         problem = problem or firing.error
     return Firing("failed", problem) if problem else Firing("silent")
+
+
+def _furnished(connection: apsw.Connection, item: Item) -> bool:
+    """Put a made-up row into each table that a condition asks; return whether there is any.
+
+    The sequences of AUTOINCREMENT are asked for what was there before: a row comes and goes.
+    """
+    when = trigger_shape(item.sql).when_words
+    asked = {name for word, name in itertools.pairwise(when) if word in ("from", "join")}
+    if "sqlite_sequence" in asked and _came(connection, item.table):
+        own = quote(item.table)
+        connection.execute(f"DELETE FROM {own} WHERE rowid = last_insert_rowid()")
+    for name in sorted(asked - {"sqlite_sequence"}):
+        _came(connection, name)
+    return bool(asked)
+
+
+def _came(connection: apsw.Connection, table: str) -> bool:
+    columns = columns_of(connection, table)
+    for row in _base_rows(connection, table, columns):
+        try:
+            connection.execute(*_insert(table, columns, row))
+        except apsw.Error:
+            continue
+        return True
+    return False
 
 
 def _attempt(
@@ -212,7 +249,7 @@ def _attempts(
     connection: apsw.Connection, shape: TriggerShape, columns: Sequence[Column], item: Item
 ) -> Iterator[tuple[Row, Row]]:
     """Yield rows before and after that satisfy the condition, the plainest first."""
-    bases = [_base_row(connection, item.table, columns, salt=salt) for salt in (0, 1)]
+    bases = _base_rows(connection, item.table, columns)
     mentioned = _mentioned(shape, columns)
     if not mentioned:
         yield from ((base, base) for base in bases)
@@ -257,7 +294,8 @@ def _choices(
 ) -> list[Value]:
     """Return values for a column of the condition: its literals, those of its CHECKs, NULL."""
     plain = base.get(column.name, _plain(column))
-    wanted: list[Value] = [plain, *_literals(shape.when)]
+    spare = (-1,) if column.primary_key_position and type(plain) is int else ()  # it is free
+    wanted: list[Value] = [plain, *spare, *_literals(shape.when)]
     if not column.not_null:
         wanted.append(None)
     wanted += _candidates(connection, table, column)
@@ -267,6 +305,17 @@ def _choices(
         if not known and _admitted(connection, table, column, value):
             unique.append(value)
     return unique[:6]
+
+
+def _base_rows(connection: apsw.Connection, table: str, columns: Sequence[Column]) -> list[Row]:
+    """Return a plain row, another one, and one whose integers ascend: a CHECK may compare them."""
+    plain, other = (_base_row(connection, table, columns, salt=salt) for salt in (0, 1))
+    rising = {
+        column.name: n
+        for n, column in enumerate(columns, start=1)
+        if type(plain.get(column.name)) is int and _admitted(connection, table, column, n)
+    }
+    return [plain, other, {**plain, **rising}]
 
 
 def _base_row(

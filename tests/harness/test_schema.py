@@ -307,6 +307,26 @@ def test_keys_of_every_kind_can_be_made_up(tmp_path: Path) -> None:
     assert result.details["triggers not fired"] == []
 
 
+def test_what_a_condition_asks_of_other_tables_is_made_up_too(tmp_path: Path) -> None:
+    tables = (
+        "CREATE TABLE state (seq INTEGER PRIMARY KEY CHECK (seq = 1));"
+        "CREATE TABLE pairs (seq INTEGER PRIMARY KEY, low INT NOT NULL, high INT NOT NULL,"
+        " UNIQUE (low, high), CHECK (low < high));"
+        "CREATE TABLE counted (seq INTEGER PRIMARY KEY AUTOINCREMENT, a TEXT NOT NULL);"
+        "INSERT INTO counted (seq, a) VALUES (1, 'there');"
+        "CREATE TRIGGER put_in AFTER INSERT ON counted WHEN NEW.seq <="
+        " (SELECT seq FROM sqlite_sequence WHERE name = 'counted') BEGIN SELECT 1; END;"
+    )
+    for event in ("INSERT", "UPDATE", "DELETE"):
+        tables += (
+            f"CREATE TRIGGER pairs_{event} BEFORE {event} ON pairs"
+            " WHEN EXISTS (SELECT 1 FROM state) BEGIN SELECT 1; END;"
+        )
+    result = check(tmp_path, unified=TARGET + CARRIED + tables)
+    assert rules(result) == set()
+    assert result.details["triggers not fired"] == []
+
+
 def test_the_same_work_done_twice_is_a_warning(tmp_path: Path) -> None:
     again = (
         "CREATE INDEX notes_kind_again ON notes (kind ASC);"
