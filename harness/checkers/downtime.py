@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from harness.checkers.series import (
     Gap,
+    Series,
     Spans,
     Window,
     gaps,
@@ -226,17 +227,7 @@ class _Felt:
         if bins > _BINS:
             bin_ms = whole.bin_ms * -(-bins // _BINS)
             whole = series(self.history, title=whole.title, bin_ms=bin_ms)
-        close = [
-            series(
-                self.history,
-                title=f"Around {window.name}{f' of {window.note}' if window.note else ''}"
-                f" at {window.began_ns / 1e9:.1f} s",
-                from_ns=max(0, window.began_ns - _AROUND_NS),
-                until_ns=min(window.ended_ns, window.began_ns + 4 * _AROUND_NS) + _AROUND_NS,
-                bin_ms=_CLOSE_BIN_MS,
-            )
-            for window in self.held[:_CLOSE_UPS]
-        ]
+        close = [self._close_up(window) for window in self.held[:_CLOSE_UPS]]
         return {
             "marks": [
                 {"mark": mark.mark, "at_ms": round(mark.at_ns / 1e6, 3), "note": mark.note}
@@ -244,6 +235,19 @@ class _Felt:
             ],
             "charts": [each.as_json() for each in (whole, *close)],
         }
+
+    def _close_up(self, window: Window) -> Series:
+        """Return what was felt around a hold: of its service, where its note is one."""
+        service = window.note if window.note in self._gaps else None
+        at = f"at {window.began_ns / 1e9:.1f} s{f', {service} alone' if service else ''}"
+        return series(
+            self.history,
+            title=f"Around the {window.name} {at}",
+            service=service,
+            from_ns=max(0, window.began_ns - _AROUND_NS),
+            until_ns=min(window.ended_ns, window.began_ns + 4 * _AROUND_NS) + _AROUND_NS,
+            bin_ms=_CLOSE_BIN_MS,
+        )
 
     def _is_excused(self, call: Call) -> bool:
         ended = call.ended_ns

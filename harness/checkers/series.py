@@ -171,10 +171,15 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def series(
-    history: History, *, title: str = "", from_ns: int = 0, until_ns: int | None = None,
+    history: History,
+    *,
+    title: str = "",
+    service: str | None = None,
+    from_ns: int = 0,
+    until_ns: int | None = None,
     bin_ms: float = 10.0,
-) -> Series:  # fmt: skip
-    """Sort what ended between two times into bins."""
+) -> Series:
+    """Sort what ended between two times into bins: of one service, of all where it is None."""
     until = _last(history) if until_ns is None else until_ns
     number = max(1, int((until - from_ns) / 1e6 / bin_ms) + 1)
     answered: list[list[float]] = [[] for _ in range(number)]
@@ -182,6 +187,8 @@ def series(
     for call in history.calls:
         ended_ns = call.ended_ns
         if ended_ns is None or not from_ns <= ended_ns <= until:
+            continue
+        if service is not None and call.service != service:
             continue
         at = min(number - 1, int((ended_ns - from_ns) / 1e6 / bin_ms))
         if call.type == "ok":

@@ -159,6 +159,16 @@ def test_a_percentile_is_the_nearest_rank() -> None:
     assert [percentile(ordered, share) for share in (0.0, 0.5, 0.99, 1.0)] == [1, 50, 99, 100]
 
 
+def test_a_close_up_shows_the_held_service_alone() -> None:
+    history = written(*QUIET, marks=(marked("hold", 1, SERVICE), marked("release", 2, SERVICE)))
+    other = history.calls[0]._replace(number=9, service="vector-memory")
+    both = History(start=history.start, calls=(*history.calls, other), marks=history.marks)
+    whole, close = check(both).details["timeline"]["charts"]
+    assert sum(whole["answered"]) == 4
+    assert sum(close["answered"]) == 3
+    assert close["title"] == f"Around the hold at 0.0 s, {SERVICE} alone"
+
+
 def test_what_a_report_draws_is_json_and_of_a_bounded_size() -> None:
     lines = [f"1 read a=- {n * 100}-{n * 100 + 1}" for n in range(1_000)]
     marks = tuple(marked("hold" if n % 2 else "release", n * 100) for n in range(50))

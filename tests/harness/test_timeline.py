@@ -51,7 +51,7 @@ def test_a_drawing_says_in_words_what_it_shows() -> None:
     assert "Marks: hold at 0.200 s, switch at 0.230 s, release at 0.231 s." in description
     assert whole.get("role") == "img"
     assert (whole.get("aria-labelledby") or "").split() == [whole[0].get("id"), whole[1].get("id")]
-    assert close[0].text == "Around hold at 0.2 s"
+    assert close[0].text == "Around the hold at 0.2 s"
 
 
 def test_each_phase_is_a_band_with_its_name() -> None:
