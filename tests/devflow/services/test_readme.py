@@ -50,6 +50,22 @@ def test_the_examples_of_a_service_answer_as_the_page_shows(
             assert not differences(example.shown, answer), f"{example.script}printed {answer}"
 
 
+def test_all_examples_answer_so_one_after_the_other_on_one_database(
+    migrated: Path, tmp_path: Path
+) -> None:
+    tree = tmp_path / "devflow"
+    shutil.copytree(migrated, tree)
+    environment = {"DEVFLOW_DB_PATH": str(tree / "devflow.sqlite"), "DEVFLOW_SEED": "1"}
+    chosen = Candidate.load().services
+    with running(chosen, environment=environment, logs=tmp_path / "logs") as services:
+        ports = {PORTS[name]: one.port for name, one in services.items()}
+        for section in SECTIONS:
+            printed = run(section.examples, ports, tree)
+            for example, answer in zip(section.examples, printed, strict=True):
+                if example.shown is not None:
+                    assert not differences(example.shown, answer), f"{example.script}: {answer}"
+
+
 def test_the_page_has_a_section_for_each_service_on_its_port() -> None:
     named = {section.title.lower().replace(" ", "-"): section.port for section in SECTIONS}
     assert named == dict(PORTS)
