@@ -247,12 +247,14 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None) -> None:
     rest lies in .devflow-migration/sidecar.sqlite. Without, all later writes go to a file. `replay`
     puts either into a unified database again.
     """
+    if export is not None and export.exists():
+        raise click.UsageError(f"{export} is there already; name another file for --export")
     if keep_writes and export is not None:
         raise click.UsageError(
             "--export goes with --to-backup: --keep-writes has nothing to export"
         )
     exported: dict[str, int] = {}
-    file = export or tree / "backups" / "later-writes.sqlite"
+    file = export or later.free_path(tree / "backups" / "later-writes.sqlite")
     if not keep_writes:
         exported = _only_look(lambda: later.export(Tree.at(tree), file))
     steps = len(phases.KEEPING if keep_writes else phases.ROLLBACK)

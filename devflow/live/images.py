@@ -120,6 +120,10 @@ _FIRST = (
     " (SELECT 1 FROM origin_legacy_memory_block_embeddings AS p WHERE p.seq = f.seq))"
 )
 _LASTING = ("created_at", "embedding")
+_EARLIER = (
+    "EXISTS (SELECT 1 FROM origin_legacy_memory_blocks AS k WHERE k.seq = u.seq"
+    " AND k.rule = 'earlier-attempt')"
+)
 
 
 def _bit(table: TableMap, column: str) -> int:
@@ -383,5 +387,7 @@ def _missing(
             rest["cost_usd"] = (
                 f"u.cost_usd IS NOT ({kept['cost_usd']})" if "cost_usd" in kept else "1"
             )
+        if table.name == "root.memory_blocks":  # the next migration repairs it from the old type
+            rest["block_type"] = f"{_EARLIER} AND ({block_type('u.label')}) IS NOT u.block_type"
         found[target.table] = rest
     return found

@@ -36,6 +36,7 @@ __all__ = [
     "check",
     "clear_away",
     "export",
+    "free_path",
     "give_back",
     "put_back",
     "set_aside",
@@ -104,16 +105,18 @@ def give_back(tree: Tree) -> dict[str, int]:
     copy = _copy(tree)
     if not copy.exists():
         return {}
-    sidecar = tree.work / SIDECAR
-    remove(sidecar)  # of an attempt that was cut off: the databases were restored since, too
-    with _opened(tree, copy) as (unified, legacy, kept):
+    made = tree.work / f"{SIDECAR}.made"
+    remove(made)  # of an attempt that was cut off: the databases were restored since, too
+    with _opened(tree, copy, made) as (unified, legacy, kept):
         in_step = {source: _in_step(connection) for source, connection in legacy.items()}
         done = reverse.drain_all(unified, legacy, sidecar=kept)
         for source, connection in legacy.items():
             reverse.forget(connection)
             _mend(connection, in_step[source])
-    if not done.kept:
-        remove(sidecar)
+    if done.kept:
+        _put_in_place(made, tree.work / SIDECAR, of=copy.stem)
+    else:
+        remove(made)
     return {
         "rows written": sum(done.written.values()),
         "rows deleted": sum(done.deleted.values()),
@@ -123,7 +126,7 @@ def give_back(tree: Tree) -> dict[str, int]:
 
 @contextmanager
 def _opened(
-    tree: Tree, copy: Path
+    tree: Tree, copy: Path, sidecar: Path
 ) -> Iterator[tuple[apsw.Connection, dict[str, apsw.Connection], apsw.Connection]]:
     with ExitStack() as stack:
         unified = stack.enter_context(closing(open_source(copy)))
@@ -132,8 +135,35 @@ def _opened(
             for source in SOURCES
             if tree.state(source) == "sqlite"
         }
-        kept = stack.enter_context(closing(open_writable(tree.work / SIDECAR)))
+        kept = stack.enter_context(closing(open_writable(sidecar)))
         yield unified, legacy, kept
+
+
+def _put_in_place(made: Path, sidecar: Path, *, of: str) -> None:
+    """Name the sidecar; one of an earlier rollback, which nobody may have replayed, steps aside."""
+    with closing(open_writable(made)) as connection:
+        connection.execute("CREATE TABLE made_of (name TEXT NOT NULL)")
+        connection.execute("INSERT INTO made_of VALUES (?)", (of,))
+    if sidecar.exists() and _made_of(sidecar) != of:
+        sidecar.rename(free_path(sidecar))
+    made.replace(sidecar)
+    sync_directory(sidecar.parent)
+
+
+def _made_of(sidecar: Path) -> str | None:
+    with closing(open_source(sidecar, immutable=True)) as connection:
+        if not has_table(connection, "main", "made_of"):
+            return None
+        return str(connection.execute("SELECT name FROM made_of").fetchall()[0][0])
+
+
+def free_path(path: Path) -> Path:
+    """Return `path`, or where something is there, the same with a number that is free."""
+    number, free = 1, path
+    while free.exists():
+        free = path.with_name(f"{path.stem}.{number}{path.suffix}")
+        number += 1
+    return free
 
 
 def _full_text(connection: apsw.Connection) -> list[str]:

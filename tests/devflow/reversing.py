@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 import numpy as np
-from devflow_tree import DATABASES, LegacyTree, Row, database_state, quoted, rows
+from devflow_tree import DATABASES, LegacyTree, Row, database_state, quoted, rows, tables
 
 from devflow.live import reverse
 from devflow.live.reverse_log import captured
@@ -38,12 +38,12 @@ from devflow.services.vector_memory.embedding import Embedded
 class Reversed:
     """A tree `before` its migration, `migrated`, and `back`: legacy copies that drains write to."""
 
-    def __init__(self, tree: LegacyTree, folder: Path) -> None:
+    def __init__(self, tree: LegacyTree, folder: Path, *, before: LegacyTree | None = None) -> None:
+        """Migrate `tree`, unless `before` tells what it was before that."""
         self.folder = folder
-        self.before = tree.copy(folder / "before")
-        self.back = tree.copy(folder / "back")
-        self.migrated = tree
-        if tree.status == "none":
+        self.before = before or tree.copy(folder / "before")
+        self.back = self.before.copy(folder / "back")
+        if before is None:
             tree.apply()
         self.unified: Connection = opened_by_service(tree.root, writable=True)
         reverse.install(self.unified)
@@ -72,6 +72,35 @@ class Reversed:
     def drain(self, limit_rows: int | None = None) -> reverse.Drained:
         with self.connections() as (legacy, sidecar):
             return reverse.drain(self.unified, legacy, sidecar=sidecar, limit_rows=limit_rows)
+
+    def drain_some(
+        self,
+        legacy: dict[str, apsw.Connection],
+        sidecar: apsw.Connection,
+        limit_rows: int,
+        sources: set[str],
+    ) -> None:
+        """Drain to some of the databases, as if a crash had kept it from the others."""
+        reverse.drain(self.unified, legacy, sidecar=sidecar, limit_rows=limit_rows, sources=sources)
+
+    def begin_again(self) -> None:
+        """Put the legacy databases back to what they were, and forget what was kept."""
+        shutil.rmtree(self.back.directory)
+        self.sidecar.unlink(missing_ok=True)
+        self.back = self.before.copy(self.folder / "back")
+
+    def rows_back(self) -> dict[str, dict[str, list[Row]]]:
+        """Return the legacy rows without the rowids, which follow the order of the drains."""
+        return {
+            name: {
+                table: sorted(
+                    rows(self.back.path(name), f"SELECT * FROM {quoted(table)}"), key=repr
+                )
+                for table in tables(self.back.path(name))
+                if table != "sqlite_sequence"
+            }
+            for name in DATABASES
+        }
 
     def forget(self) -> None:
         with self.connections() as (legacy, _):
@@ -201,7 +230,9 @@ def _change_block(w: Writer) -> None:
             {"block_type": "debugging"},
         ]
     )
-    w.do(lambda c: memory.change(c, w.key("memory_blocks"), given))
+    # That an earlier attempt brought a block is told by its metadata alone.
+    own = "" if "metadata" not in given else " WHERE metadata IS NULL OR metadata NOT LIKE '%orig%'"
+    w.do(lambda c: memory.change(c, w.key(f"memory_blocks{own}"), given))
 
 
 def _embedding(w: Writer) -> None:
@@ -305,7 +336,8 @@ def _replace(w: Writer) -> None:
     def work(c: Connection) -> None:
         c.execute(
             "INSERT OR REPLACE INTO sessions (id, name, created_at, updated_at)"
-            " SELECT id, 'replaced', created_at, updated_at FROM sessions ORDER BY seq LIMIT 1"
+            " SELECT id, 'replaced', created_at, updated_at FROM sessions WHERE seq NOT IN"
+            " (SELECT seq FROM origin_root_sessions) ORDER BY seq LIMIT 1"
         )
 
     w.do(work)

@@ -22,7 +22,7 @@ from devflow.services.database_manager.memory import work as memory
 from devflow.services.database_manager.tasks import work as tasks
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2"
-_EVERYTHING = [  # of the hazards, all that can be together
+EVERYTHING = [  # of the hazards, all that can be together
     *("auto-vacuum", "autoincrement-gap", "blobs-as-text", "dangling-foreign-keys"),
     *("duplicate-embeddings", "earlier-attempt", "earlier-attempt-edited", "embedded-nul"),
     *("embeddings-in-the-block", "emoji", "empty-strings-beside-nulls", "extra-columns"),
@@ -145,7 +145,7 @@ def test_draining_what_nobody_notes_is_refused_with_a_sentence(
 
 @pytest.mark.parametrize(
     ("profile", "hazards"),
-    [("as-planned", []), ("partially-migrated", []), ("real-like", _EVERYTHING)],
+    [("as-planned", []), ("partially-migrated", []), ("real-like", EVERYTHING)],
     ids=["as-planned", "partially-migrated", "every-hazard"],
 )
 def test_what_was_touched_and_not_changed_leaves_the_legacy_databases_as_they_were(

@@ -263,6 +263,23 @@ def test_to_the_backup_is_exact_and_later_writes_are_in_a_file_that_can_be_repla
     assert (values(filled.root, query), values(filled.root, blocks)) == written
 
 
+def test_what_an_earlier_rollback_kept_is_never_written_over(filled: LegacyTree) -> None:
+    for number in (1, 2):
+        filled.apply()
+        write(filled, lambda c, n=number: c.execute(_BUDGET.replace("b1", f"b{n}")))  # type: ignore[misc]
+        assert run("rollback", filled.directory, "--keep-writes").returncode == 0
+    query = "SELECT value FROM kept_values WHERE name = 'id' AND target = 'cost_budgets'"
+    work = filled.directory / ".devflow-migration"
+    assert values(work / "sidecar.1.sqlite", query) == [("b1",)]
+    assert values(work / "sidecar.sqlite", query) == [("b2",)]
+    for _ in range(2):
+        filled.apply()
+        write(filled, lambda c: c.execute(_BUDGET))
+        assert run("rollback", filled.directory).returncode == 0
+    files = sorted(path.name for path in (filled.directory / "backups").glob("later*"))
+    assert files == ["later-writes.1.sqlite", "later-writes.sqlite"]
+
+
 def test_a_rollback_that_found_nothing_written_leaves_no_file(filled: LegacyTree) -> None:
     filled.apply()
     assert "later-writes" not in run("rollback", filled.directory).stdout
