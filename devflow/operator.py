@@ -257,7 +257,7 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None) -> None:
     file = export or later.free_path(tree / "backups" / "later-writes.sqlite")
     if not keep_writes:
         exported = _only_look(lambda: later.export(Tree.at(tree), file))
-    steps = len(phases.KEEPING if keep_writes else phases.ROLLBACK)
+    steps = len(phases.AT_REST.returning(keep_writes=keep_writes))
 
     def operation(at: Tree, tell: phases.Progress) -> str:
         return phases.rollback(at, tell, keep_writes=keep_writes)

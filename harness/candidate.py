@@ -19,7 +19,7 @@ import yaml
 
 from harness.candidate_image import Image, read_image
 from harness.candidate_process import LineProcess
-from harness.candidate_services import Service, read_services
+from harness.candidate_services import Live, Service, read_live, read_services
 from harness.candidate_speech import PHASES, Driver, Event, Lockstep, Outcome, Session, request
 from harness.errors import BadInputError
 from harness.suggest import unknown_key
@@ -46,7 +46,7 @@ _TIME_ZONE = "GATE-05:45"
 
 _KEYS = (
     "contract", "name", "kind", "command", "script", "mapping", "environment", "serve",
-    "backups", "pythonpath", "state", "services", "image",
+    "backups", "pythonpath", "state", "services", "image", "live",
 )  # fmt: skip
 _DERIVED = ("__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 _FILES_MAX = 10_000
@@ -59,7 +59,7 @@ class Candidate:
 
     Paths are absolute. `command` has `python` replaced already. `timeout_s` bounds each command.
     `services` are those of the unified system, each as a process of its own; `image` is what
-    they run from in a container.
+    they run from in a container, and `live` is there where it can migrate while they are used.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Candidate:
     state: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
     image: Image | None = None
+    live: Live | None = None
     timeout_s: float = 120.0
 
     @classmethod
@@ -102,6 +103,19 @@ class Candidate:
     def rollback(self, tree: Path) -> Outcome:
         """Restore what was before the first phase."""
         return self._run("rollback", tree)
+
+    def go_live(
+        self,
+        op: str,
+        tree: Path,
+        *,
+        gates: Mapping[str, int],
+        until: str = "cleanup",
+        keep_writes: bool = False,
+    ) -> Lockstep:
+        """Start `apply` or `rollback` behind gates, by the control port of each service's."""
+        line = request(tree, until=until, gates=gates, keep_writes=keep_writes)
+        return Lockstep(self._start(op), op, line, timeout_s=self.timeout_s, walking=False)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Driver]:
@@ -208,6 +222,12 @@ def _load(manifest: Path) -> Candidate:
             pythonpath=pythonpath,
         ),
         image=read_image(said.data.get("image"), wrong=said.wrong, manifest=manifest),
+        live=read_live(
+            said.data.get("live"),
+            wrong=said.wrong,
+            directory=manifest.parent,
+            pythonpath=pythonpath,
+        ),
     )
 
 

@@ -16,10 +16,11 @@ import yaml
 from harness.errors import BadInputError
 from harness.suggest import unknown_key
 
-__all__ = ["Service", "read_services", "stand_ins"]
+__all__ = ["Live", "Service", "read_live", "read_services", "stand_ins"]
 
 _KEYS = ("command", "health", "openapi", "replaces", "environment")
 _PORT = "{port}"
+_GATE_PLACES = ("{service}", "{port}", "{control}", "{legacy}", "{unified}", "{tree}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,65 @@ class Service:
     def on(self, port: int) -> list[str]:
         """Return the command with the port in it."""
         return [word.replace(_PORT, str(port)) for word in self.command]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """How a candidate migrates while its services are used.
+
+    `gate` is the command of the proxy that stands in front of one service; in it stand `{service}`,
+    `{port}`, `{control}`, `{legacy}` and `{unified}` (base URLs) and `{tree}`. `environment` is
+    given to the unified services while the legacy ones still run beside them.
+    """
+
+    gate: tuple[str, ...]
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    pythonpath: tuple[Path, ...] = ()
+
+    def in_front_of(self, service: str, **places: str) -> Service:
+        """Return the proxy in front of `service`; its port is still to be chosen."""
+        words = list(self.gate)
+        for name, text in {"service": service, **places}.items():
+            words = [word.replace(f"{{{name}}}", text) for word in words]
+        return Service(
+            name=f"gate-{service}",
+            command=tuple(words),
+            directory=self.directory,
+            pythonpath=self.pythonpath,
+        )
+
+
+def read_live(
+    given: Any,
+    *,
+    wrong: Callable[[str, str], BadInputError],
+    directory: Path,
+    pythonpath: tuple[Path, ...] = (),
+) -> Live | None:
+    """Return what a manifest's key `live` declares, None where it has none."""
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise wrong("live", "must be a mapping with the key `gate`")
+    for key in given:
+        if key not in ("gate", "environment"):
+            raise wrong("live", f"has an {unknown_key(key, ('gate', 'environment'))}")
+    gate = given.get("gate")
+    if not isinstance(gate, list) or not all(isinstance(word, str) for word in gate):
+        raise wrong("live.gate", "must be a list of words, the program first")
+    for place in _GATE_PLACES:
+        if place not in gate:
+            raise wrong("live.gate", f"must have the word {place}")
+    environment = given.get("environment") or {}
+    if not isinstance(environment, dict):
+        raise wrong("live.environment", "must be a mapping of names to texts")
+    return Live(
+        gate=tuple(sys.executable if word == "python" else word for word in gate),
+        directory=directory,
+        environment={str(key): str(text) for key, text in environment.items()},
+        pythonpath=pythonpath,
+    )
 
 
 def read_services(

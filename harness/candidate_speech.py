@@ -84,18 +84,28 @@ class Driver(Protocol):
         ...
 
 
-def request(tree: Path, *, until: str = "cleanup", lockstep: bool = False, op: str = "") -> str:
-    """Return a request's one line; `op` is there in a session only."""
+def request(
+    tree: Path,
+    *,
+    until: str = "cleanup",
+    lockstep: bool = False,
+    op: str = "",
+    gates: Mapping[str, int] | None = None,
+    keep_writes: bool = False,
+) -> str:
+    """Return a request's one line; `op` is there in a session only, `gates` where it is live."""
     said: dict[str, Any] = {"op": op} if op else {}
     said |= {
         "contract": 1,
         "tree": str(tree.resolve()),
         "paths": dict(PATHS),
         "until": until,
-        "keep_writes": False,
+        "keep_writes": keep_writes,
         "approval": None,
         "lockstep": lockstep,
     }
+    if gates is not None:
+        said["gates"] = dict(gates)
     return json.dumps(said)
 
 

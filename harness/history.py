@@ -215,9 +215,9 @@ class Log:
                 said[name] = value
         self._line(said)
 
-    def mark(self, name: str, note: str | None = None) -> int:
-        """Write a mark of this moment, and return its time."""
-        at_ns = self.now_ns()
+    def mark(self, name: str, note: str | None = None, *, at_ns: int | None = None) -> int:
+        """Write a mark of this moment, or of the one given, and return its time."""
+        at_ns = self.now_ns() if at_ns is None else at_ns
         said = {"mark": name, "at_ns": at_ns}
         self._line(said if note is None else {**said, "note": note})
         return at_ns

@@ -21,6 +21,8 @@ from harness.suggest import did_you_mean
 __all__ = [
     "CHECKER_NAMES",
     "FOR_AUDIT",
+    "FOR_LIVE",
+    "OF_LIVE",
     "OF_SERVICES",
     "Judge",
     "Timed",
@@ -31,7 +33,8 @@ __all__ = [
 
 CHECKER_NAMES = (
     "candidate", "schema", "rows", "in-use", "integrity", "configuration", "backups", "ledger",
-    "contract", "api", "durability", "containers", "rollback", "idempotence", "convergence",
+    "contract", "api", "durability", "containers", "history", "downtime", "rollback",
+    "idempotence", "convergence",
 )  # fmt: skip
 """Every check by its name, in the order of reports."""
 
@@ -40,6 +43,12 @@ NOT_FOR_SQL = ("configuration", "backups", "idempotence", "convergence")
 
 OF_SERVICES = ("contract", "api", "durability", "containers")
 """What is made only where a scenario asks for it by its key `services`."""
+
+OF_LIVE = ("history", "downtime")
+"""What is made only where a scenario asks for it by its key `live`."""
+
+FOR_LIVE = ("candidate", "rows", "in-use", "integrity", *OF_LIVE, "rollback")
+"""What is judged of a migration that goes there and back while clients use the services."""
 
 FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
 """What can be judged from the databases before and after alone."""
@@ -91,9 +100,10 @@ def chosen_checkers(
     for name in chosen:
         if name not in CHECKER_NAMES:
             raise BadInputError(f"there is no checker {name!r}{did_you_mean(name, CHECKER_NAMES)}")
-        if names is not None and name in OF_SERVICES:
-            raise BadInputError(f"the check {name!r} is asked for by the key `services`")
-    left_out = OF_SERVICES if candidate.kind != "sql" else (*OF_SERVICES, *NOT_FOR_SQL)
+        for key, asked_for in (("services", OF_SERVICES), ("live", OF_LIVE)):
+            if names is not None and name in asked_for:
+                raise BadInputError(f"the check {name!r} is asked for by the key `{key}`")
+    left_out = (*OF_SERVICES, *OF_LIVE, *(NOT_FOR_SQL if candidate.kind == "sql" else ()))
     apply = [name for name in chosen if name not in left_out]
     return frozenset({"candidate", *apply, *(() if trial is None else trial.checks)})
 

@@ -31,6 +31,7 @@ __all__ = ["Counts", "Load"]
 
 _START_S = 20.0
 _POLL_S = 0.005
+_QUIET_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,9 @@ class Load:
             )
         self._whole()
 
-    def mark(self, name: str, note: str | None = None) -> int:
-        """Write a mark of this moment into the history; return its time in ns from the start."""
-        return self._history().mark(name, note)
+    def mark(self, name: str, note: str | None = None, *, at_ns: int | None = None) -> int:
+        """Write a mark of this moment, or of another, into the history; return its time in ns."""
+        return self._history().mark(name, note, at_ns=at_ns)
 
     def now_ns(self) -> int:
         """The history's time now."""
@@ -156,6 +157,20 @@ class Load:
                 return False
             time.sleep(_POLL_S)
         return True
+
+    def quiesce(self, *, timeout_s: float) -> bool:
+        """Pause, and wait until nothing is under way; False where something still is."""
+        self.pace(0.0)
+        deadline = time.monotonic() + timeout_s
+        since, last = time.monotonic(), self._counts
+        while time.monotonic() < deadline:
+            counts = self._counts
+            if counts != last or counts.sent != counts.ok + counts.fail + counts.info:
+                since, last = time.monotonic(), counts
+            elif time.monotonic() - since > _QUIET_S:
+                return True
+            time.sleep(_POLL_S)
+        return False
 
     def stop(self) -> Counts:
         """Send nothing more, let what is under way end, and return the counts.

@@ -18,6 +18,7 @@ from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
 from harness.judge import OF_SERVICES, Judge, chosen_checkers
+from harness.live import migrate_live
 from harness.model import CheckResult, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
 from harness.run import RunResult, rehearse
@@ -54,6 +55,12 @@ def play(
     interrupted = bool(scenario.kills or scenario.rollback_from)
     if interrupted:
         _refuse_what_does_not_fit(scenario, tested)
+    if scenario.live is not None:
+        result = migrate_live(
+            fixture, tested, out / "run", live=scenario.live, seed=scenario.seed, tell=tell,
+            replay=replay or scenario.replay,
+        )  # fmt: skip
+        return _expected(replace(result, name=scenario.name, out=out), scenario.expect)
     with tested.session() if driver is None else contextlib.nullcontext(driver) as asked:
         result = rehearse(
             fixture,

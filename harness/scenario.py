@@ -21,6 +21,7 @@ __all__ = [
     "Expectation",
     "FixtureSource",
     "Kill",
+    "LiveLoad",
     "Scenario",
     "Trial",
     "find_scenario",
@@ -102,6 +103,20 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLoad:
+    """The load under which a scenario migrates live, there and back `rounds` times.
+
+    `connections` clients send `rate` requests a second in all, as fast as they are answered where
+    it is None; before and after each phase they go on for `seconds`.
+    """
+
+    rate: float | None = 200.0
+    connections: int = 16
+    seconds: float = 1.0
+    rounds: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One story to play and judge. `checkers` None means all that apply to the candidate."""
 
@@ -115,6 +130,7 @@ class Scenario:
     kills: tuple[Kill, ...] = ()
     checkers: tuple[str, ...] | None = None
     trial: Trial = Trial()
+    live: LiveLoad | None = None
     expect: Expectation = Expectation()
     seed: int = 1
     slow: bool = False
@@ -189,6 +205,7 @@ class _Reader(YamlFile):
             kills=(_kill(data["nemesis"]["kill"]),) if "nemesis" in data else (),
             checkers=None if checkers is None else tuple(checkers),
             trial=trial_of(data["services"], seed) if "services" in data else Trial(),
+            live=LiveLoad(**data["live"]) if "live" in data else None,
             expect=Expectation(
                 verdict=expect.get("verdict", "valid"), rules=tuple(expect.get("rules", ()))
             ),

@@ -11,18 +11,33 @@ import apsw
 from devflow.live import capture
 from devflow.migration.database import has_table, uri
 
-__all__ = ["LEGACY", "UNIFIED", "Authority", "authority_of", "give_authority"]
+__all__ = [
+    "LEGACY",
+    "SERVICES",
+    "SOURCE_OF",
+    "UNIFIED",
+    "Authority",
+    "authority_of",
+    "give_authority",
+]
 
 LEGACY, UNIFIED = "legacy", "unified"
+SERVICES = ("database-manager", "vector-memory", "model-registry")
+"""The services that have something to move, in the order in which they are moved."""
+SOURCE_OF = {"database-manager": "legacy", "vector-memory": "vector"}
+"""Which database each legacy service writes to; the Model Registry keeps none."""
 _BUSY_MS = 2_000
 
 
 def authority_of(connection: apsw.Connection, service: str) -> str:
-    """Return the side that answers for `service`, as the unified database says."""
+    """Return the side that answers for `service`, as the unified database says.
+
+    One that says nothing of it was not moved while services ran, or is done with it.
+    """
     row = connection.execute(
         "SELECT value FROM migration_facts WHERE name = ?", (f"live.authority.{service}",)
     ).fetchone()
-    return LEGACY if row is None else str(row[0])
+    return UNIFIED if row is None else str(row[0])
 
 
 def give_authority(connection: apsw.Connection, service: str, side: str) -> None:

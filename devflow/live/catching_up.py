@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import apsw
 
 from devflow.live import capture
+from devflow.live.reverse_log import forgive, last_noted
 from devflow.migration.carrying import carry_sequence
 from devflow.migration.database import columns, has_table, number, quote, rowid_name, transaction
 from devflow.migration.placing import Placing
@@ -99,6 +100,7 @@ def catch_up(connection: apsw.Connection, source: str, *, rows_max: int = ROWS_M
     """
     with transaction(connection):
         after = position(connection, source)
+        reverse_noted = last_noted(connection)
         noted, last = capture.changes(connection, f"src_{source}", after=after, rows_max=rows_max)
         placed = gone = 0
         for table in PLANNED:
@@ -110,6 +112,7 @@ def catch_up(connection: apsw.Connection, source: str, *, rows_max: int = ROWS_M
         for name, keys in noted.items():
             placed += _carry_again(connection, source, name, keys)
         set_position(connection, source, last)
+        forgive(connection, after=reverse_noted)
     return CaughtUp(last - after, placed, gone)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import apsw
 
 from devflow.live import capture
-from devflow.live.authority import LEGACY, UNIFIED, authority_of, give_authority
+from devflow.live.authority import LEGACY, SOURCE_OF, UNIFIED, authority_of, give_authority
 from devflow.live.catching_up import behind, catch_up
 from devflow.live.control import GateControl
 from devflow.live.following import following
@@ -25,10 +25,8 @@ from devflow.migration.database import open_writable, transaction
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 
-__all__ = ["SOURCE_OF", "Limits", "cut_over", "follow"]
+__all__ = ["Limits", "cut_over", "follow"]
 
-SOURCE_OF = {"database-manager": "legacy", "vector-memory": "vector"}
-"""Which database each legacy service writes to; the Model Registry keeps none."""
 _NEAR = 200
 _AHEAD_OF_DEADLINE = 2.0
 

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 import click
 import h11
 
-from devflow.live.authority import LEGACY, UNIFIED, Authority
+from devflow.live.authority import LEGACY, SOURCE_OF, UNIFIED, Authority
 from devflow.live.gate import Gate, HeldTooLongError
+from devflow.migration.tree import Tree
 
 __all__ = ["Proxy"]
 
@@ -252,19 +253,12 @@ async def _run(port: int, control: int, gate: Gate, proxy: Proxy) -> None:
 @click.option("--control", type=int, required=True, help="Port that takes hold and release.")
 @click.option("--legacy", required=True, metavar="URL", help="Where the legacy service answers.")
 @click.option("--unified", required=True, metavar="URL", help="Where its successor answers.")
-@click.option("--unified-database", type=click.Path(path_type=Path), required=True)
-@click.option("--legacy-database", type=click.Path(path_type=Path))
-def main(
-    service: str,
-    port: int,
-    control: int,
-    legacy: str,
-    unified: str,
-    unified_database: Path,
-    legacy_database: Path | None,
-) -> None:
-    """Stand at PORT in front of SERVICE, until a signal."""
-    authority = Authority(service, unified_database, legacy_database)
+@click.option("--tree", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".")
+def main(service: str, port: int, control: int, legacy: str, unified: str, tree: Path) -> None:
+    """Stand at PORT in front of SERVICE, until a signal; --tree is the DevFlow root."""
+    at = Tree.at(tree)
+    source = SOURCE_OF.get(service)
+    authority = Authority(service, at.path("root"), None if source is None else at.path(source))
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, control, authority, {LEGACY: legacy, UNIFIED: unified}))
 

@@ -9,10 +9,27 @@ from collections.abc import Iterator, Mapping
 
 import apsw
 
-from devflow.migration.database import columns, has_table, quote, rowid_name, transaction
+from devflow.migration.database import (
+    columns,
+    has_table,
+    number,
+    quote,
+    rowid_name,
+    transaction,
+)
 from devflow.migration.tables import PLANNED
 
-__all__ = ["LOG", "START", "captured", "fence", "install", "note_differences", "remove"]
+__all__ = [
+    "LOG",
+    "START",
+    "captured",
+    "fence",
+    "forgive",
+    "install",
+    "last_noted",
+    "note_differences",
+    "remove",
+]
 
 LOG, START = "reverse_log", "reverse_start"
 _PREFIX = "devflow_reverse_"
@@ -94,6 +111,31 @@ def remove(connection: apsw.Connection) -> None:
         for kind, name in made:
             connection.execute(f"DROP {kind} {quote(str(name))}")
         connection.execute(f"DROP TABLE IF EXISTS {LOG}; DROP TABLE IF EXISTS {START}")
+
+
+def last_noted(connection: apsw.Connection) -> int:
+    """Return the number of the last note, 0 before the first and where nothing is noted."""
+    if not has_table(connection, "main", LOG):
+        return 0
+    return number(connection, f"SELECT COALESCE(max(n), 0) FROM {LOG}")
+
+
+def forgive(connection: apsw.Connection, *, after: int) -> None:
+    """Forget the notes after `after`: the migration itself wrote, in the caller's transaction.
+
+    What it brought counts as there from the beginning.
+    """
+    if not has_table(connection, "main", LOG):
+        return
+    written = connection.execute(f"SELECT DISTINCT target FROM {LOG} WHERE n > ?", (after,))
+    for (table,) in written.fetchall():
+        key = rowid_name(columns(connection, "main", str(table)))
+        connection.execute(
+            f"UPDATE {START} SET key = (SELECT max({key}) FROM main.{quote(str(table))})"
+            " WHERE target = ?",
+            (table,),
+        )
+    connection.execute(f"DELETE FROM {LOG} WHERE n > ?", (after,))
 
 
 def _begin(connection: apsw.Connection, schema: str, tables: Mapping[str, str]) -> None:

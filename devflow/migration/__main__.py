@@ -18,7 +18,9 @@ from devflow.migration.tree import Tree
 CONTRACT = 1
 EXIT_UNCHANGED, EXIT_INDEFINITE = 1, 3
 _OPERATIONS = ("plan", "apply", "status", "rollback")
-_REQUEST = {"contract", "tree", "paths", "until", "keep_writes", "approval", "lockstep", "op"}
+_REQUEST = {
+    "contract", "tree", "paths", "until", "keep_writes", "approval", "lockstep", "op", "gates",
+}  # fmt: skip
 
 
 class _Speaker:
@@ -69,17 +71,31 @@ def _perform(operation: str, request: dict[str, Any], speaker: _Speaker) -> None
         raise MigrationError("bad-request", "keep_writes is for rollback; apply keeps them anyway")
     tree = Tree.at(Path(request["tree"]), request.get("paths"))
     speaker.lockstep = bool(request.get("lockstep"))
+    way = _way(request.get("gates"))
     if operation == "plan":
-        for step in phases.plan(tree, request["until"], keep_writes=keep_writes):
+        for step in phases.plan(tree, request["until"], way, keep_writes=keep_writes):
             speaker.tell({"event": "planned", "phase": step.phase, "step": step.name})
         state = phases.status(tree)
     elif operation == "apply":
-        state = phases.apply(tree, request["until"], speaker.tell)
+        state = phases.apply(tree, request["until"], speaker.tell, way=way)
     elif operation == "rollback":
-        state = phases.rollback(tree, speaker.tell, keep_writes=keep_writes)
+        state = phases.rollback(tree, speaker.tell, way, keep_writes=keep_writes)
     else:
         state = phases.status(tree)
     speaker.tell({"event": "done", "state": state})
+
+
+def _way(gates: object) -> phases.Way:
+    """Return how to migrate: live where the request names gates, by the control port of each."""
+    if gates is None:
+        return phases.AT_REST
+    if not isinstance(gates, dict) or not all(isinstance(port, int) for port in gates.values()):
+        raise MigrationError("bad-request", "gates must be an object of services and ports")
+    # A migration at rest, which is started often, must not wait for what it does not need.
+    from devflow.live.control import GateControl  # noqa: PLC0415
+    from devflow.live.steps import live_way  # noqa: PLC0415
+
+    return live_way({str(name): GateControl(str(name), port) for name, port in gates.items()})
 
 
 def _answer(operation: str, line: str, speaker: _Speaker) -> int:

@@ -27,10 +27,13 @@ _MOUNTED = ".:/devflow"
 _WORKING_DIRECTORY = "working_dir: /devflow"
 
 
-def configuration_files(directory: Path) -> Iterator[Path]:
-    """Yield the tree's configuration files, by name; links and large files are none."""
+def configuration_files(directory: Path, *, below: bool = True) -> Iterator[Path]:
+    """Yield the tree's configuration files, by name; links and large files are none.
+
+    Without `below`, those in `directory` itself.
+    """
     for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
+        folders[:] = sorted(name for name in folders if below and name not in _SKIPPED)
         for name in sorted(names):
             path = Path(folder, name)
             if not any(path.match(pattern) for pattern in _PATTERNS) or path.is_symlink():

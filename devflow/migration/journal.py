@@ -31,6 +31,7 @@ class Journal:
             "CREATE TABLE IF NOT EXISTS rollback (begun INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS keeping (writes INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS run (id TEXT NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS way (name TEXT NOT NULL);"
             "INSERT INTO run SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM run)"
         )
 
@@ -42,6 +43,13 @@ class Journal:
     def run(self) -> str:
         """Return the name of this run of the migration: drawn once, and gone with a rollback."""
         return str(self._connection.execute("SELECT id FROM run").fetchall()[0][0])
+
+    def way(self, name: str) -> str:
+        """Return how this run goes; `name` is taken down where nothing was said before."""
+        self._connection.execute(
+            "INSERT INTO way SELECT ? WHERE NOT EXISTS (SELECT 1 FROM way)", (name,)
+        )
+        return str(self._connection.execute("SELECT name FROM way").fetchall()[0][0])
 
     def counts_of(self, step: str) -> dict[str, int] | None:
         """Return the counts with which `step` was done, None while it is not."""

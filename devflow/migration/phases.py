@@ -25,13 +25,13 @@ from devflow.migration.journal import Journal
 from devflow.migration.tree import SOURCES, Tree
 
 __all__ = [
+    "AT_REST",
     "GUARDED",
-    "KEEPING",
     "PHASES",
-    "ROLLBACK",
     "Allow",
     "Progress",
     "Step",
+    "Way",
     "apply",
     "plan",
     "rollback",
@@ -53,6 +53,27 @@ class Step:
     phase: str
     name: str
     run: Callable[[Tree], Counts]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a migration goes: its steps through the phases, and those of the two ways back.
+
+    `back` restores the backup `before`; after `keeping` the legacy databases have what was written
+    since, too, and `may_keep` raises where that cannot be. The steps in `unbacked` are run even
+    where no backup was finished; without one, the others have nothing to bring back.
+    """
+
+    name: str
+    forward: tuple[Step, ...]
+    back: tuple[Step, ...]
+    keeping: tuple[Step, ...]
+    may_keep: Callable[[Tree], None]
+    unbacked: frozenset[str]
+
+    def returning(self, *, keep_writes: bool) -> tuple[Step, ...]:
+        """Return the steps of one way back."""
+        return self.keeping if keep_writes else self.back
 
 
 def _back_up(when: str) -> Callable[[Tree], Counts]:
@@ -131,7 +152,7 @@ def _remove_shadow(tree: Tree) -> Counts:
     return {"shadows": 1}
 
 
-_STEPS: tuple[Step, ...] = (
+STEPS: tuple[Step, ...] = (
     Step("backup", "backup.before", _back_up("before")),
     *(Step("shadow", f"shadow.{name}", _build(name)) for name in shadow.STEPS),
     Step("cutover", "cutover.backup-during", _back_up_during),
@@ -161,37 +182,59 @@ def _forget(tree: Tree) -> Counts:
     return {}
 
 
-ROLLBACK: tuple[Step, ...] = (
-    *(Step("rollback", f"rollback.{name}", _restore(name)) for name in SOURCES),
-    Step("rollback", "rollback.files", backups.restore_files),
-    Step("rollback", "rollback.shadow", _forget),
+_RESTORING = tuple(Step("rollback", f"rollback.{name}", _restore(name)) for name in SOURCES)
+FILES = Step("rollback", "rollback.files", backups.restore_files)
+FORGETTING = Step("rollback", "rollback.shadow", _forget)
+BACK: tuple[Step, ...] = (*_RESTORING, FILES, FORGETTING)
+AT_REST = Way(
+    name="at rest",
+    forward=STEPS,
+    back=BACK,
+    keeping=(
+        Step("rollback", "rollback.set-aside", later.set_aside),
+        *_RESTORING,
+        Step("rollback", "rollback.give-back", later.give_back),
+        FILES,
+        FORGETTING,
+    ),
+    may_keep=later.check,
+    unbacked=frozenset({FORGETTING.name}),
 )
-KEEPING: tuple[Step, ...] = (
-    Step("rollback", "rollback.set-aside", later.set_aside),
-    *ROLLBACK[: len(SOURCES)],
-    Step("rollback", "rollback.give-back", later.give_back),
-    *ROLLBACK[len(SOURCES) :],
-)
-"""The steps of a rollback after which the legacy databases have what was written since."""
+"""Nobody writes while it runs, there or back."""
 
 
-def plan(tree: Tree, until: str, *, keep_writes: bool = False) -> Iterator[Step]:
+def plan(
+    tree: Tree, until: str, way: Way = AT_REST, *, keep_writes: bool = False
+) -> Iterator[Step]:
     """Yield the steps that `apply` would still run, then those of a rollback."""
     tree.check()
-    done = _done(tree)
+    done = _done(tree, way)
     last = PHASES.index(until)
     if not validation.is_unified(tree) or done:
         yield from (
-            step for step in _STEPS if PHASES.index(step.phase) <= last and step.name not in done
+            step
+            for step in way.forward
+            if PHASES.index(step.phase) <= last and step.name not in done
         )
-    yield from KEEPING if keep_writes else ROLLBACK
+    yield from way.returning(keep_writes=keep_writes)
 
 
-def _done(tree: Tree) -> set[str]:
+def _done(tree: Tree, way: Way) -> set[str]:
     if not Journal.exists(tree.work):
         return set()
     with closing(Journal(tree.work)) as journal:
-        return {step.name for step in _STEPS if journal.counts_of(step.name) is not None}
+        _same_way(tree, journal, way)
+        return {step.name for step in way.forward if journal.counts_of(step.name) is not None}
+
+
+def _same_way(tree: Tree, journal: Journal, way: Way) -> None:
+    begun = journal.way(way.name)
+    if begun != way.name:
+        text = (
+            f"the migration of {tree.directory} was begun {begun}, not {way.name};"
+            " go on with it, or roll it back, as it was begun"
+        )
+        raise MigrationError("other-way", text)
 
 
 def status(tree: Tree) -> str:
@@ -225,34 +268,38 @@ def _alone(tree: Tree) -> Iterator[None]:
         os.close(descriptor)
 
 
-def apply(tree: Tree, until: str, tell: Progress, allow: Allow | None = None) -> str:
+def apply(
+    tree: Tree, until: str, tell: Progress, allow: Allow | None = None, way: Way = AT_REST
+) -> str:
     """Run the phases up to `until`, each step once; return the last phase that is done.
 
     A rollback that was cut off is first brought to its end. `allow` is asked once, while this
     process holds the tree.
     """
     with _alone(tree):
-        return _apply(tree, until, tell, allow)
+        return _apply(tree, until, tell, allow, way)
 
 
-def _apply(tree: Tree, until: str, tell: Progress, allow: Allow | None) -> str:
+def _apply(tree: Tree, until: str, tell: Progress, allow: Allow | None, way: Way) -> str:
     tree.check()
     if Journal.exists(tree.work):
         with closing(Journal(tree.work)) as journal:
+            _same_way(tree, journal, way)
             interrupted = journal.rolling_back()
         if interrupted:
-            _rollback(tree, tell)
+            _rollback(tree, tell, way)
     elif validation.is_unified(tree):
         return PHASES[-1]
     tree.work.mkdir(exist_ok=True)
     with closing(Journal(tree.work)) as journal:
+        _same_way(tree, journal, way)
         for phase in PHASES[: PHASES.index(until) + 1]:
-            if allow is not None and phase in GUARDED and _to_do(phase, journal):
+            if allow is not None and phase in GUARDED and _to_do(phase, journal, way):
                 allow(journal.run())
                 allow = None
             tell({"event": "phase_started", "phase": phase})
             with shadow.kept_open():
-                for step in _STEPS:
+                for step in way.forward:
                     if step.phase == phase:
                         _run(step, tree, journal, tell)
             journal.finish(phase)
@@ -260,8 +307,8 @@ def _apply(tree: Tree, until: str, tell: Progress, allow: Allow | None) -> str:
         return journal.state()
 
 
-def _to_do(phase: str, journal: Journal) -> bool:
-    return any(step.phase == phase and journal.counts_of(step.name) is None for step in _STEPS)
+def _to_do(phase: str, journal: Journal, way: Way) -> bool:
+    return any(step.phase == phase and journal.counts_of(step.name) is None for step in way.forward)
 
 
 def _run(step: Step, tree: Tree, journal: Journal, tell: Progress) -> None:
@@ -276,17 +323,17 @@ def _run(step: Step, tree: Tree, journal: Journal, tell: Progress) -> None:
     tell({"event": "step_done", **line, "counts": counts})
 
 
-def rollback(tree: Tree, tell: Progress, *, keep_writes: bool = False) -> str:
+def rollback(tree: Tree, tell: Progress, way: Way = AT_REST, *, keep_writes: bool = False) -> str:
     """Bring databases and configuration back to what they were before the first phase.
 
     With `keep_writes` the legacy databases then have what was written to the unified one since;
     the services are to be stopped meanwhile. A rollback that was cut off goes on as it was begun.
     """
     with _alone(tree):
-        return _rollback(tree, tell, keep_writes=keep_writes)
+        return _rollback(tree, tell, way, keep_writes=keep_writes)
 
 
-def _rollback(tree: Tree, tell: Progress, *, keep_writes: bool = False) -> str:
+def _rollback(tree: Tree, tell: Progress, way: Way, *, keep_writes: bool = False) -> str:
     if not Journal.exists(tree.work):
         if validation.is_unified(tree):
             text = (
@@ -295,15 +342,16 @@ def _rollback(tree: Tree, tell: Progress, *, keep_writes: bool = False) -> str:
             raise MigrationError("no-journal", text)
         return "none"
     journal = Journal(tree.work)
-    keep_writes = _keeps(tree, journal, asked=keep_writes)
+    _same_way(tree, journal, way)
+    keep_writes = _keeps(tree, journal, way, asked=keep_writes)
     journal.begin_rollback(keep_writes=keep_writes)
     backed_up = journal.counts_of("backup.before") is not None
     tell({"event": "phase_started", "phase": "rollback"})
-    for step in KEEPING if keep_writes else ROLLBACK:
+    for step in way.returning(keep_writes=keep_writes):
         line = {"phase": "rollback", "step": step.name}
         tell({"event": "step_started", **line})
         # Without a finished backup no later phase has begun: there is nothing to bring back.
-        counts = step.run(tree) if backed_up or step.run is _forget else {}
+        counts = step.run(tree) if backed_up or step.name in way.unbacked else {}
         tell({"event": "step_done", **line, "counts": counts})
     journal.delete()
     if not later.clear_away(tree):
@@ -312,7 +360,7 @@ def _rollback(tree: Tree, tell: Progress, *, keep_writes: bool = False) -> str:
     return "none"
 
 
-def _keeps(tree: Tree, journal: Journal, *, asked: bool) -> bool:
+def _keeps(tree: Tree, journal: Journal, way: Way, *, asked: bool) -> bool:
     """Return whether this rollback keeps writes: it goes on as it was begun."""
     if journal.rolling_back():
         if asked and not journal.keeps_writes():
@@ -323,5 +371,5 @@ def _keeps(tree: Tree, journal: Journal, *, asked: bool) -> bool:
             raise MigrationError("rollback-begun", text)
         return journal.keeps_writes()
     if asked:  # what cannot be is said before anything is changed
-        later.check(tree)
+        way.may_keep(tree)
     return asked

@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-__all__ = ["import_log"]
+__all__ = ["follow_log", "import_log"]
 
 _STARTED = "Starting Model Registry Service"
 _CHECKED = "Health check completed"
@@ -26,21 +26,70 @@ def import_log(connection: apsw.Connection, log: Path) -> dict[str, int]:
     """
     if not log.exists():
         return {"lines": 0}
-    content = log.read_bytes()
-    lines = content.split(b"\n")
-    ends_with_newline = not lines[-1]
-    if ends_with_newline:
-        lines.pop()
+    lines, ends_with_newline = _lines_of(log)
     connection.execute(
         "INSERT INTO migration_facts VALUES ('registry.last_newline', ?)", (int(ends_with_newline),)
     )
-    connection.executemany(
-        "INSERT INTO model_registry_log (line_no, raw) VALUES (?, ?)", enumerate(lines, start=1)
+    _keep_lines(connection, lines, after=0)
+    return {"lines": len(lines), **_store(connection, _history(lines))}
+
+
+def follow_log(connection: apsw.Connection, log: Path) -> dict[str, int]:
+    """Bring in what was appended to `log` since; the caller holds the transaction.
+
+    A last line that had no newline yet may have grown: it is read again. Sums are left to the
+    registry, which rolls up what it finds.
+    """
+    if not log.exists():
+        return {"lines": 0}
+    lines, ends_with_newline = _lines_of(log)
+    last, ended = connection.execute(
+        "SELECT (SELECT COALESCE(max(line_no), 0) FROM model_registry_log),"
+        " (SELECT value FROM migration_facts WHERE name = 'registry.last_newline')"
+    ).fetchall()[0]
+    after = int(str(last))
+    if ended == 0 and after and lines[after - 1 : after] != _last_of(connection):
+        after -= 1
+    for table in ("model_health_history", "failover_events", "model_registry_log"):
+        connection.execute(f"DELETE FROM {table} WHERE line_no > ?", (after,))
+    connection.execute(
+        "INSERT INTO migration_facts VALUES ('registry.last_newline', ?1)"
+        " ON CONFLICT (name) DO UPDATE SET value = ?1",
+        (int(ends_with_newline),),
     )
+    _keep_lines(connection, lines, after=after)
+    history = _history(lines)
+    _store_providers(connection, history)
+    _store_events(connection, history, after=after, rolled_up=False)
+    return {"lines": len(lines) - after}
+
+
+def _last_of(connection: apsw.Connection) -> list[bytes]:
+    query = "SELECT raw FROM model_registry_log ORDER BY line_no DESC LIMIT 1"
+    return [bytes(raw) for (raw,) in connection.execute(query)]
+
+
+def _lines_of(log: Path) -> tuple[list[bytes], bool]:
+    """Return the lines without their newlines, and whether the last one has one."""
+    lines = log.read_bytes().split(b"\n")
+    ends_with_newline = not lines[-1]
+    if ends_with_newline:
+        lines.pop()
+    return lines, ends_with_newline
+
+
+def _keep_lines(connection: apsw.Connection, lines: list[bytes], *, after: int) -> None:
+    connection.executemany(
+        "INSERT INTO model_registry_log (line_no, raw) VALUES (?, ?)",
+        enumerate(lines[after:], start=after + 1),
+    )
+
+
+def _history(lines: list[bytes]) -> _History:
     history = _History()
     for number, entry in _entries(lines):
         history.read(number, entry)
-    return {"lines": len(lines), **_store(connection, history)}
+    return history
 
 
 def _entries(lines: list[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -119,6 +168,25 @@ class _History:
 
 
 def _store(connection: apsw.Connection, history: _History) -> dict[str, int]:
+    providers = _store_providers(connection, history)
+    # What has a day is summed below, and marked so: the registry must not sum it again.
+    _store_events(connection, history, after=0, rolled_up=True)
+    connection.execute(
+        "INSERT INTO provider_performance_metrics"
+        " (provider, day, checks, healthy_checks, availability)"
+        " SELECT provider, substr(checked_at, 1, 10), count(*), sum(healthy), avg(healthy)"
+        " FROM model_health_history WHERE checked_at IS NOT NULL"
+        " GROUP BY provider, substr(checked_at, 1, 10) ORDER BY 1, 2"
+    )
+    return {
+        "providers": providers,
+        "health checks": len(history.checks),
+        "failovers": len(history.failovers),
+    }
+
+
+def _store_providers(connection: apsw.Connection, history: _History) -> int:
+    """Write what the log says of each provider, over what an earlier reading of it said."""
     providers = [
         (
             name,
@@ -132,32 +200,32 @@ def _store(connection: apsw.Connection, history: _History) -> dict[str, int]:
         )
         for position, (name, first_seen) in enumerate(history.seen.items())
     ]
+    if history.active is not None:  # there is one at most
+        connection.execute("UPDATE model_providers SET is_active = 0")
     connection.executemany(
         "INSERT INTO model_providers (name, base_url, status, is_active, first_seen, last_checked,"
         " consecutive_failures, consecutive_successes, position, in_log)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (name) DO UPDATE SET"
+        " base_url = COALESCE(base_url, excluded.base_url), status = excluded.status,"
+        " is_active = excluded.is_active, last_checked = excluded.last_checked,"
+        " consecutive_failures = excluded.consecutive_failures,"
+        " consecutive_successes = excluded.consecutive_successes, in_log = 1",
         sorted(providers),
     )
-    # What has a day is summed below, and marked so: the registry must not sum it again.
+    return len(providers)
+
+
+def _store_events(
+    connection: apsw.Connection, history: _History, *, after: int, rolled_up: bool
+) -> None:
+    """Write the checks and failovers of the lines behind `after`."""
     connection.executemany(
         "INSERT INTO model_health_history (provider, healthy, error, checked_at, line_no,"
-        " rolled_up) VALUES (?1, ?2, ?3, ?4, ?5, ?4 IS NOT NULL)",
-        history.checks,
+        " rolled_up) VALUES (?1, ?2, ?3, ?4, ?5, ?6 AND ?4 IS NOT NULL)",
+        [(*check, int(rolled_up)) for check in history.checks if check[-1] > after],
     )
     connection.executemany(
         "INSERT INTO failover_events (from_provider, to_provider, occurred_at, reason, line_no)"
         " VALUES (?, ?, ?, ?, ?)",
-        history.failovers,
+        [failover for failover in history.failovers if failover[-1] > after],
     )
-    connection.execute(
-        "INSERT INTO provider_performance_metrics"
-        " (provider, day, checks, healthy_checks, availability)"
-        " SELECT provider, substr(checked_at, 1, 10), count(*), sum(healthy), avg(healthy)"
-        " FROM model_health_history WHERE checked_at IS NOT NULL"
-        " GROUP BY provider, substr(checked_at, 1, 10) ORDER BY 1, 2"
-    )
-    return {
-        "providers": len(providers),
-        "health checks": len(history.checks),
-        "failovers": len(history.failovers),
-    }

@@ -32,7 +32,7 @@ from devflow.migration.tables import PLANNED, planned
 from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["STEPS", "VERSION", "create", "import_task", "kept_open", "run_step"]
+__all__ = ["STEPS", "VERSION", "create", "import_task", "kept_open", "let_go", "run_step"]
 
 VERSION = "2.0.0"
 _AUTOINCREMENT = (("root", "session_audit_log"),)
@@ -87,8 +87,13 @@ def kept_open() -> Iterator[None]:
     try:
         yield
     finally:
-        while _kept:
-            _kept.popitem()[1].close()
+        let_go()
+
+
+def let_go() -> None:
+    """Close the shadow, which is locked while it is kept open."""
+    while _kept:
+        _kept.popitem()[1].close()
 
 
 def _opened(tree: Tree) -> apsw.Connection:

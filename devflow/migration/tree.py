@@ -9,6 +9,7 @@ from pathlib import Path
 
 import apsw
 
+from devflow.migration.configuration import configuration_files
 from devflow.migration.database import open_source
 from devflow.migration.errors import MigrationError
 
@@ -95,10 +96,26 @@ class Tree:
         """Return each source's state, its schema read; raises `MigrationError` where it can't."""
         self._check_links()
         states = {name: self.state(name) for name in SOURCES}
+        if set(states.values()) == {"missing"} and not self._is_set_up():
+            named = ", ".join(self.paths.values())
+            text = (
+                f"{self.directory} is no DevFlow root: it has none of {named}, and no configuration"
+                " that names one; name the directory that holds them"
+            )
+            raise MigrationError("no-tree", text)
         for name, state in states.items():
             if state == "sqlite":
                 self._check_readable(name)
         return states
+
+    def _is_set_up(self) -> bool:
+        """Return whether a log or a configuration says that this is DevFlow's, as yet unused."""
+        if self.path("registry").exists():
+            return True
+        return any(
+            b"devflow.sqlite" in path.read_bytes()
+            for path in configuration_files(self.directory, below=False)
+        )
 
     def _check_links(self) -> None:
         """Refuse links where files are removed and restored: a link would come back as a file."""

@@ -15,7 +15,7 @@ from harness.database import open_read_only, typed_expression
 from harness.errors import BadInputError
 from harness.history import told
 
-__all__ = ["Holding", "Row", "Shape", "holding"]
+__all__ = ["Holding", "Row", "Shape", "forget_load", "holding"]
 
 Row = tuple[str, str]
 """A key and its value, as `harness.history.told` shortens it."""
@@ -27,6 +27,7 @@ class Shape(StrEnum):
     LEGACY = "legacy"
     VECTOR = "vector"
     UNIFIED = "unified"
+    ROOT = "root"
 
 
 _LEGACY: Final = {
@@ -39,8 +40,11 @@ _LEGACY: Final = {
 _STORED: Final[Mapping[Shape, Mapping[str, tuple[str, str, str]]]] = {
     Shape.LEGACY: _LEGACY,
     Shape.VECTOR: {"vector": ("vector_memories", "id", "content")},
+    Shape.ROOT: {},
     Shape.UNIFIED: {**_LEGACY, "vector": ("memory_blocks", "id", "content")},
 }
+# What a service reckons of the load's rows, and names after them.
+_RECKONED: Final = ("usage", ("cost_analytics", "id", "model"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,27 @@ def holding(path: Path, shape: Shape | str, *, prefix: str, place: str | None = 
     except apsw.Error as error:
         raise BadInputError(f"{path} is no {shape} database: {error}") from error
     return Holding(place=place or shape.value, rows=rows)
+
+
+def forget_load(path: Path, shape: Shape, *, prefix: str) -> int:
+    """Delete the rows of the load `prefix` from a copy; return how many there were.
+
+    What is left is to be compared with what stood there before the load began. In the unified
+    database what hangs from a row goes with it, and its triggers keep full-text indexes in step.
+    """
+    deleted = 0
+    with closing(apsw.Connection(str(path))) as database:
+        database.execute(f"PRAGMA foreign_keys = {shape is Shape.UNIFIED}")
+        reckoned = [_RECKONED] if shape in (Shape.UNIFIED, Shape.ROOT) else []
+        for collection, (table, key, value) in [*_STORED[shape].items(), *reckoned]:
+            begins = f"{prefix}{collection}-"
+            database.execute(
+                f"DELETE FROM {table}"
+                f" WHERE substr({key}, 1, :n) = :begins OR substr({value}, 1, :n) = :begins",
+                {"n": len(begins), "begins": begins},
+            )
+            deleted += database.changes()
+    return deleted
 
 
 def _rows(

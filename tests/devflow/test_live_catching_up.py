@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devflow.live import capture
+from devflow.live.authority import LEGACY, give_authority
 from devflow.live.catching_up import behind, catch_up, index_origins, set_position
 from devflow.live.following import begin_capture, following, take_capture_out
 from devflow.migration import backups, shadow
@@ -35,6 +36,7 @@ def copied(tree: LegacyTree) -> Tree:
     manifest = backups.manifest_of(at.backup("before"))
     with following(at, at.shadow) as connection:
         index_origins(connection)
+        give_authority(connection, "database-manager", LEGACY)
         for source, said in manifest["databases"].items():
             set_position(connection, source, said.get("captured", 0))
     return at

@@ -81,7 +81,7 @@ def fronted(tree: LegacyTree, logs: Path) -> Iterator[Fronted]:
         service(
             "proxy", "devflow.live.proxy", "database-manager", "{port}", "--control", str(control),
             "--legacy", legacy.url, "--unified", unified.url,
-            "--unified-database", str(tree.root), "--legacy-database", str(tree.path("legacy")),
+            "--tree", str(tree.directory),
         ),
         environment={}, log=logs / "proxy.log",
     )  # fmt: skip

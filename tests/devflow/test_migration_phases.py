@@ -25,8 +25,8 @@ from devflow_tree import (
 from devflow.migration import database, phases
 from devflow.migration.errors import MigrationError
 
-STEPS = tuple(step.name for step in phases._STEPS)
-ROLLBACK = tuple(step.name for step in phases.ROLLBACK)
+STEPS = tuple(step.name for step in phases.STEPS)
+ROLLBACK = tuple(step.name for step in phases.AT_REST.back)
 
 
 def fill(tree: LegacyTree) -> LegacyTree:
@@ -429,7 +429,7 @@ def test_a_cutover_that_was_done_but_not_entered_is_done_again(
 def test_every_step_can_be_entered_late(filled: LegacyTree, expected: object) -> None:
     """A crash between a step's effect and its entry in the journal costs nothing."""
     for number, step in enumerate(STEPS):
-        filled.apply(phases._STEPS[number].phase)
+        filled.apply(phases.STEPS[number].phase)
         journal = filled.directory / ".devflow-migration" / "journal.sqlite"
         with opened(journal) as connection:
             last = connection.execute(

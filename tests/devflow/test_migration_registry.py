@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from devflow_tree import LegacyTree, values
+from devflow_tree import LegacyTree, opened, values
+
+from devflow.migration.registry import follow_log
 
 
 def line(message: str, at: str = "2025-09-18T21:00:17.670Z", **more: object) -> bytes:
@@ -53,6 +55,42 @@ LOGS = {
 def test_a_log_of_any_kind_comes_back_to_the_byte(tree: LegacyTree, name: str) -> None:
     tree.log(LOGS[name])
     assert rebuilt(shadow_of(tree)) == LOGS[name]
+
+
+FOLLOWED = LOGS | {
+    "checks": b"\n".join(
+        [check("ollama", ollama=True), check("synthetic", ollama=False, synthetic=True)] * 2
+    )
+    + b"\n"
+}
+TOLD = (
+    "SELECT name, base_url, status, is_active, consecutive_failures, last_checked"
+    " FROM model_providers ORDER BY name",
+    "SELECT provider, healthy, error, checked_at, line_no FROM model_health_history ORDER BY 5, 1",
+    "SELECT from_provider, to_provider, occurred_at, reason, line_no FROM failover_events",
+)
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_log_that_grows_is_followed_from_wherever_it_was(
+    tree: LegacyTree, tmp_path: Path, name: str
+) -> None:
+    content = FOLLOWED[name]
+    whole = tree.copy(tmp_path / "whole")
+    whole.log(content)
+    expected = [values(shadow_of(whole), query) for query in TOLD]
+    for cut in sorted({0, len(content) // 2, len(content) - 1}):
+        grown = tree.copy(tmp_path / f"grown-{cut}")
+        grown.log(content[:cut])
+        unified = shadow_of(grown)
+        grown.log(content)
+        for _ in range(2):
+            with opened(unified) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                follow_log(connection, grown.directory / "logs" / "model-registry.log")
+                connection.execute("COMMIT")
+            assert rebuilt(unified) == content, cut
+            assert [values(unified, query) for query in TOLD] == expected, cut
 
 
 def test_an_empty_log_has_no_line(tree: LegacyTree) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -278,3 +279,15 @@ def test_pages_of_another_size_and_settings_come_back(tmp_path: Path) -> None:
     assert tree.state == before.state
     with opened(tree.root) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_directory_without_any_source_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "start.sh").write_text("DATABASE_PATH=./data/devflow.sqlite serve\n")
+    before = tree_state(tmp_path)
+    for operation in ("plan", "apply"):
+        exit_code, events = speak([operation], json.dumps({"contract": 1, "tree": str(tmp_path)}))
+        assert exit_code == 1
+        assert events[-1]["definite"]
+        assert "is no DevFlow root" in events[-1]["text"]
+    assert tree_state(tmp_path) == before

@@ -60,7 +60,7 @@ def test_the_plan_is_numbered(tree: LegacyTree, capsys: pytest.CaptureFixture[st
     assert code == 0
     lines = out.splitlines()
     assert lines[0].split() == ["1", "backup", "backup.before"]
-    assert len(lines) == 1 + len(phases.ROLLBACK)
+    assert len(lines) == 1 + len(phases.AT_REST.back)
 
 
 def test_the_tree_is_where_one_stands_unless_named(

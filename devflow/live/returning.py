@@ -1,0 +1,255 @@
+"""The way back while clients use the services: every later write goes with it.
+
+What was written to the unified database is drained into the legacy ones while it still serves; then
+requests are held, it is locked against everybody, the rest is drained, and it says that the legacy
+side answers again. Only then are the fences opened, one database a transaction, and the gates. A
+crash in between leaves requests held, until the way back is taken up again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+import apsw
+
+from devflow.live import capture, reverse
+from devflow.live.authority import (
+    LEGACY,
+    SERVICES,
+    SOURCE_OF,
+    UNIFIED,
+    authority_of,
+    give_authority,
+)
+from devflow.live.control import GateControl
+from devflow.live.cutover import Limits
+from devflow.live.dirty import position_of
+from devflow.live.later import SIDECAR
+from devflow.live.putting import put_over
+from devflow.live.reverse_log import LOG
+from devflow.migration import validation
+from devflow.migration.database import (
+    has_table,
+    number,
+    open_source,
+    open_writable,
+    remove,
+    transaction,
+)
+from devflow.migration.errors import MigrationError
+from devflow.migration.tree import Tree
+
+__all__ = [
+    "drain_live",
+    "export_writes",
+    "forget",
+    "give_back",
+    "put_root_back",
+    "returning_root",
+    "set_older_aside",
+    "sidecar_of",
+]
+
+EXPORT = "later-writes.sqlite"
+_NEAR = 100
+Counts = dict[str, int]
+Gates = Mapping[str, GateControl]
+
+
+def sidecar_of(tree: Tree) -> Path:
+    """Return the database that keeps what no legacy database can hold."""
+    return tree.work / SIDECAR
+
+
+def returning_root(tree: Tree) -> Path:
+    """Return the root as it was when the unified database took its place, and what came since."""
+    return tree.work / "root.sqlite"
+
+
+def _root_back(tree: Tree) -> Path:
+    return tree.work / "root-back.sqlite"
+
+
+@contextmanager
+def _both(tree: Tree) -> Iterator[tuple[apsw.Connection, dict[str, apsw.Connection]]]:
+    """Open the unified database and the legacy ones that its writes flow back to."""
+    with ExitStack() as stack:
+        unified = stack.enter_context(closing(open_writable(tree.path("root"))))
+        legacy = {}
+        for source in ("legacy", "vector"):
+            if tree.state(source) == "sqlite":
+                legacy[source] = stack.enter_context(closing(open_writable(tree.path(source))))
+        if returning_root(tree).exists():
+            legacy["root"] = stack.enter_context(closing(open_writable(returning_root(tree))))
+        yield unified, legacy
+
+
+def drain_live(tree: Tree) -> Counts:
+    """Bring the legacy databases near to the unified one, which still serves."""
+    if not _is_captured(tree):
+        return {}
+    rows = 0
+    with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+        while True:
+            done = reverse.drain(unified, legacy, sidecar=sidecar)
+            rows += sum(done.written.values()) + sum(done.deleted.values())
+            if done.behind <= _NEAR:
+                return {"rows": rows, "rows kept beside": sum(done.kept.values())}
+
+
+def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
+    """Let the legacy services answer again; return how long requests were held.
+
+    Raises `MigrationError`, with the unified services answering as before, when no attempt was
+    short enough.
+    """
+    if not _is_captured(tree):
+        _open_fences(tree)
+        return {}
+    with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+        moved = [name for name in SERVICES if authority_of(unified, name) == UNIFIED]
+        for attempt in range(1, limits.attempts + 1):
+            begun = time.perf_counter()
+            held = [name for name in moved if _hold(gates[name], limits)]
+            if len(held) == len(moved) and _lock(unified, limits):
+                try:
+                    _drain_and_pass(tree, unified, legacy, sidecar, begun + limits.lease_s / 2)
+                except BaseException:
+                    if unified.in_transaction:
+                        unified.execute("ROLLBACK")
+                    _let_go(gates, held, UNIFIED)
+                    raise
+                _open_fences(tree)
+                _let_go(gates, gates, LEGACY)
+                held_us = round((time.perf_counter() - begun) * 1_000_000)
+                return {"attempts": attempt, "held us": held_us}
+            _let_go(gates, held, UNIFIED)
+            time.sleep(limits.pause_s)
+    text = (
+        f"the services could not be given back: {limits.attempts} times their requests or the"
+        f" database were not free within {limits.hold_s:g} s. They go on as before; try again"
+    )
+    raise MigrationError("rollback-late", text, definite=False)
+
+
+def _hold(gate: GateControl, limits: Limits) -> bool:
+    return gate.hold(drain_s=limits.hold_s / 2, lease_s=limits.lease_s)
+
+
+def _let_go(gates: Gates, names: Mapping[str, object] | list[str], side: str) -> None:
+    for name in names:
+        gates[name].let_go(side)
+
+
+def _lock(unified: apsw.Connection, limits: Limits) -> bool:
+    unified.set_busy_timeout(round(limits.hold_s * 1000))
+    try:
+        unified.execute("BEGIN IMMEDIATE")
+    except apsw.BusyError:
+        return False
+    return True
+
+
+def _drain_and_pass(
+    tree: Tree,
+    locked: apsw.Connection,
+    legacy: Mapping[str, apsw.Connection],
+    sidecar: apsw.Connection,
+    until: float,
+) -> None:
+    """Drain the rest beside the lock, and let the legacy side answer from its end on.
+
+    Past `until` the gates would soon open by themselves towards the unified side.
+    """
+    with closing(open_source(tree.path("root"))) as reader:
+        reverse.drain_all(reader, legacy, sidecar=sidecar)
+    if time.perf_counter() > until:
+        text = "the last writes took too long to flow back; the services go on as before; try again"
+        raise MigrationError("rollback-late", text, definite=False)
+    for service in SERVICES:
+        give_authority(locked, service, LEGACY)
+    locked.execute("COMMIT")
+
+
+def _open_fences(tree: Tree) -> None:
+    for source in SOURCE_OF.values():
+        if tree.state(source) == "sqlite":
+            with closing(open_writable(tree.path(source))) as legacy:
+                if capture.is_fenced(legacy):
+                    with transaction(legacy):
+                        capture.open_fence(legacy)
+
+
+def put_root_back(tree: Tree) -> Counts:
+    """Put the root, with what was written to it since, in the unified database's place."""
+    if not validation.is_unified(tree) or not returning_root(tree).exists():
+        return {}
+    attempts = 0
+    while True:
+        attempts += 1
+        with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+            reverse.drain_all(unified, legacy, sidecar=sidecar)
+            followed = position_of(legacy["root"])
+        back = _root_back(tree)
+        _copy_without_traces(returning_root(tree), back)
+        if put_over(back, tree.path("root"), is_current=partial(_last_is, tree, followed)):
+            return {"attempts": attempts}
+
+
+def _copy_without_traces(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
+    with closing(open_writable(target)) as copy:
+        reverse.forget(copy)
+
+
+def _last_is(tree: Tree, followed: int) -> bool:
+    """Return whether nothing was written to the unified database since the note `followed`."""
+    with closing(open_source(tree.path("root"))) as unified:
+        return not number(
+            unified, f"SELECT count(*) FROM {LOG} WHERE n > :followed", {"followed": followed}
+        )
+
+
+def export_writes(tree: Tree) -> Counts:
+    """Write what came since the unified database began to a file, before it is given up."""
+    if not _is_captured(tree):
+        return {}
+    with closing(open_source(tree.path("root"))) as unified:
+        return reverse.export_later_writes(unified, tree.directory / "backups" / EXPORT)
+
+
+def set_older_aside(tree: Tree) -> None:
+    """Keep the sidecar of an earlier way back under another name: its keys are that one's."""
+    number_of = 1
+    while sidecar_of(tree).with_suffix(f".{number_of}.sqlite").exists():
+        number_of += 1
+    if sidecar_of(tree).exists():
+        sidecar_of(tree).rename(sidecar_of(tree).with_suffix(f".{number_of}.sqlite"))
+
+
+def forget(tree: Tree) -> None:
+    """Take the traces of the way back out of the legacy databases, and a sidecar without rows."""
+    for source in SOURCE_OF.values():
+        if tree.state(source) == "sqlite":
+            with closing(open_writable(tree.path(source))) as legacy:
+                reverse.forget(legacy)
+    remove(returning_root(tree))
+    remove(_root_back(tree))
+    if sidecar_of(tree).exists():
+        with closing(open_source(sidecar_of(tree))) as sidecar:
+            kept = has_table(sidecar, "main", "kept") and number(
+                sidecar, "SELECT count(*) FROM kept"
+            )
+        if not kept:
+            remove(sidecar_of(tree))
+
+
+def _is_captured(tree: Tree) -> bool:
+    if not validation.is_unified(tree):
+        return False
+    with closing(open_source(tree.path("root"))) as unified:
+        return has_table(unified, "main", LOG)

@@ -1,0 +1,306 @@
+"""A live migration, the whole story on one page: clients write while it goes there, and back.
+
+The legacy stand-ins serve a copy of the fixture, a gate of the candidate's stands in front of each,
+and a load goes through the gates. Meanwhile the candidate copies, cuts over, validates, and goes
+back with every write. What the clients were told is compared with what the databases hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from harness.candidate import Candidate, Outcome
+from harness.candidate_services import Service, stand_ins
+from harness.checkers import downtime, history
+from harness.checkers.evidence import Evidence
+from harness.checkers.holdings import Holding, Shape, forget_load, holding
+from harness.errors import BadInputError, EnvironmentFaultError
+from harness.fixture.folder import fixtures_folder
+from harness.history import History
+from harness.judge import FOR_LIVE, Judge
+from harness.load import Load
+from harness.mapping import Mapping as Declared
+from harness.model import DATABASES, CheckResult, Finding
+from harness.progress import Tell, nobody
+from harness.providers import Providers, providers
+from harness.run import RunResult
+from harness.scenario import LiveLoad
+from harness.services import Running, ServiceError, free_port
+from harness.snapshot import Snapshot
+from harness.stage import fresh, lay, take
+
+__all__ = ["migrate_live"]
+
+_UNASKED_S = "86400"
+_WARM = 50
+_WAIT_S = 60.0
+_SHAPES = {"legacy": Shape.LEGACY, "vector": Shape.VECTOR}
+_PLACES = {"database-manager": "legacy", "vector-memory": "vector"}
+
+
+def migrate_live(
+    fixture: Path,
+    candidate: Candidate,
+    out: Path,
+    *,
+    live: LiveLoad,
+    seed: int = 1,
+    tell: Tell = nobody,
+    replay: str | None = None,
+) -> RunResult:
+    """Migrate a copy of `fixture` there and back under load, in `out`, which is made anew.
+
+    BadInputError where the candidate declares no gate, or serves nothing that was there before.
+    """
+    began = time.monotonic()
+    judge = Judge(frozenset(FOR_LIVE), tell, replay)
+    fresh(out).mkdir()
+    with ExitStack() as stack:
+        story = _Story(fixture, candidate, out, live=live, seed=seed, judge=judge, stack=stack)
+        story.play()
+    judge.add(judge.speech())
+    return RunResult(
+        name=out.name,
+        out=out,
+        results=judge.in_order(),
+        steps=tuple(judge.steps),
+        seed=seed,
+        replay=replay,
+        elapsed_s=time.monotonic() - began,
+    )
+
+
+class _Story:
+    """One live migration while it is played; all that runs ends with `stack`."""
+
+    def __init__(
+        self,
+        fixture: Path,
+        candidate: Candidate,
+        out: Path,
+        *,
+        live: LiveLoad,
+        seed: int,
+        judge: Judge,
+        stack: ExitStack,
+    ) -> None:
+        if candidate.live is None:
+            raise BadInputError(f"{candidate.manifest} has no key `live`; see docs/candidate.md")
+        self.candidate, self.out, self.live, self.judge = candidate, out, live, judge
+        self.stack = stack
+        self.before = Snapshot.of(lay(fixture, out / "before"))
+        self.tree = lay(fixture, out / "tree")
+        self.seen: Providers = stack.enter_context(providers())
+        self.legacy = {
+            service.name: self._process(replace(service, directory=self.tree))
+            for service in stand_ins(fixtures_folder() / "services")
+        }
+        self.unified = self._successors()
+        self.control = {name: free_port() for name in self.legacy}
+        self.gates = {name: self._gate(name) for name in self.legacy}
+        self.load = Load(
+            {name: gate.url for name, gate in self.gates.items()},
+            log=out / "history.jsonl",
+            seed=seed,
+            connections=live.connections,
+            rate=live.rate,
+        )
+        self.histories: list[CheckResult] = []
+
+    def _process(self, service: Service, **environment: str) -> Running:
+        running = Running(
+            service,
+            environment={**self.seen.environment, **environment},
+            log=self.out / "logs" / f"{service.name}.log",
+        )
+        self.stack.callback(running.stop)
+        return running
+
+    def _successors(self) -> dict[str, Running]:
+        assert self.candidate.live is not None  # noqa: S101 - the constructor saw to it
+        found = {
+            service.replaces: self._process(
+                replace(service, name=f"unified-{service.name}"),
+                DEVFLOW_DB_PATH=str((self.tree / DATABASES["root"]).resolve()),
+                DEVFLOW_HEALTH_INTERVAL_S=_UNASKED_S,
+                DEVFLOW_LEARN_INTERVAL_S=_UNASKED_S,
+                DEVFLOW_SEED="1",
+                **self.candidate.live.environment,
+            )
+            for service in self.candidate.services
+            if service.replaces is not None
+        }
+        if missing := sorted(set(self.legacy) - set(found)):
+            raise BadInputError(
+                f"{self.candidate.manifest} has no service that replaces {missing[0]}"
+            )
+        return {name: found[name] for name in self.legacy}
+
+    def _gate(self, name: str) -> Running:
+        assert self.candidate.live is not None  # noqa: S101 - the constructor saw to it
+        gate = self.candidate.live.in_front_of(
+            name,
+            control=str(self.control[name]),
+            legacy=self.legacy[name].url,
+            unified=self.unified[name].url,
+            tree=str(self.tree.resolve()),
+        )
+        return self._process(gate)
+
+    def play(self) -> None:
+        """Tell the story; what cannot go on is a finding, and the rest is still judged."""
+        judge = self.judge
+        with judge.step("legacy services and gates"):
+            _start(self.legacy.values())
+            _start(self.gates.values())
+        try:
+            with self.load:
+                self._under_load()
+        except ServiceError as error:
+            judge.violations.append(Finding(rule="candidate/service", cause=str(error)))
+        log = self.load.history()
+        judge.add(_joined("history", self.histories))
+        judge.add(downtime.check(log, downtime.Limits(failed_max=0)))
+
+    def _under_load(self) -> None:
+        for number in range(1, self.live.rounds + 1):
+            self._warm()
+            if not self._apply("shadow"):
+                return
+            with self.judge.step("unified services"):
+                _start(self.unified.values())
+            if not self._apply("cutover"):
+                return
+            self._warm()
+            if not self._apply("validate"):
+                return
+            self._judge_unified(number)
+            self._warm()
+            if not self._roll_back():
+                return
+            self._warm()
+            for one in self.unified.values():
+                one.stop()
+            self._judge_legacy(number)
+
+    def _warm(self) -> None:
+        """Let the clients go on for a while; a load that is stuck is a finding of `downtime`."""
+        time.sleep(self.live.seconds)
+        self.load.wait(answered=_WARM, timeout_s=_WAIT_S)
+
+    def _apply(self, until: str) -> bool:
+        return self._run("apply", until=until)
+
+    def _roll_back(self) -> bool:
+        return self._run("rollback", keep_writes=True)
+
+    def _run(self, op: str, *, until: str = "cleanup", keep_writes: bool = False) -> bool:
+        """Run one command, marking when it holds which service's requests."""
+        name = f"apply until {until}" if op == "apply" else op
+        self.load.mark(until if op == "apply" else op)
+        with (
+            self.judge.step(name),
+            self.candidate.go_live(
+                op, self.tree, gates=self.control, until=until, keep_writes=keep_writes
+            ) as command,
+        ):
+            while (event := command.next_pause()) is not None:
+                if event.get("phase") == (until if op == "apply" else op):
+                    self._mark(str(event["event"]), str(event.get("step")))
+            outcome: Outcome = self.judge.heard(command.finish())
+        if not outcome.ok:
+            self.judge.failed(outcome)
+        return outcome.ok
+
+    def _mark(self, event: str, step: str) -> None:
+        mark = "hold" if event == "step_started" else "release"
+        name = step.partition(".")[2]
+        for service in self.gates if name == "services" else [name]:
+            if service in self.gates:
+                self.load.mark(mark, service)
+
+    # What is judged ------------------------------------------------------------------------------
+
+    def _quiet(self, what: str) -> tuple[Path, History]:
+        """Return a copy of the tree, taken while no client sends anything, and what was until then.
+
+        EnvironmentFaultError where a request stays under way for longer than it may.
+        """
+        if not self.load.quiesce(timeout_s=_WAIT_S):
+            raise EnvironmentFaultError("the clients of a load did not come to rest; try it again")
+        until_now = self.load.history()
+        at_rest = take(self.tree, self.out / what, self.candidate)
+        self.load.pace(self.live.rate)
+        return at_rest.directory, until_now
+
+    def _judge_unified(self, number: int) -> None:
+        """Judge what the unified database holds, the clients' rows and the fixture's."""
+        folder, until_now = self._quiet(f"unified-{number}")
+        root = folder / DATABASES["root"]
+        self._compare(until_now, dict.fromkeys(_PLACES, (root, Shape.UNIFIED)))
+        forget_load(root, Shape.UNIFIED, prefix=self.load.prefix)
+        evidence = Evidence(
+            before=self.before, mapping=Declared.load(self.candidate.mapping), after=root
+        )
+        self.judge.check(("rows", "in-use", "integrity"), evidence)
+
+    def _judge_legacy(self, number: int) -> None:
+        """Judge what the legacy databases hold after the way back; nothing else may be left."""
+        folder, until_now = self._quiet(f"legacy-{number}")
+        places = {
+            service: (folder / DATABASES[source], _SHAPES[source])
+            for service, source in _PLACES.items()
+        }
+        self._compare(until_now, places)
+        # What the unified side reckoned of the clients' usage flows back to the root, too.
+        reckoned = (folder / DATABASES["root"], Shape.ROOT)
+        for path, shape in (*places.values(), reckoned):
+            forget_load(path, shape, prefix=self.load.prefix)
+        evidence = Evidence(
+            before=self.before,
+            mapping=Declared.load(self.candidate.mapping),
+            rolled_back=Snapshot.of(folder),
+            backups=self.candidate.backups,
+        )
+        self.judge.check(("rollback",), evidence)
+
+    def _compare(self, until_now: History, places: Mapping[str, tuple[Path, Shape]]) -> None:
+        final: dict[str, Holding] = {
+            service: holding(path, shape, prefix=self.load.prefix)
+            for service, (path, shape) in places.items()
+        }
+        self.histories.append(history.check(until_now, final))
+
+
+def _start(services: Iterable[Running]) -> None:
+    ones = list(services)
+    deadline = time.monotonic() + _WAIT_S
+    for one in ones:
+        one.launch()
+    for one in ones:
+        one.wait(until=deadline)
+
+
+def _joined(checker: str, results: list[CheckResult]) -> CheckResult:
+    """Return the results of one check, made at several moments, as one."""
+    examined: dict[str, int] = {}
+    for result in results:
+        for what, count in result.examined.items():
+            examined[what] = max(count, examined.get(what, 0))
+    last = (
+        results[-1]
+        if results
+        else CheckResult.judged(checker, (), {}, verifies="", does_not_verify="")
+    )
+    return CheckResult.judged(
+        checker,
+        [finding for result in results for finding in result.findings],
+        examined,
+        verifies=last.verifies,
+        does_not_verify=last.does_not_verify,
+        details={**last.details, "moments": len(results)},
+    )
