@@ -118,7 +118,7 @@ def test_the_plan_of_a_rollback_that_keeps_writes_names_its_steps(filled: Legacy
     code, events = filled.call("plan", until="backup", keep_writes=True)
     steps = [event["step"] for event in events if event.get("phase") == "rollback"]
     assert code == 0
-    assert steps == [step.name for step in phases.KEEPING]
+    assert steps == [step.name for step in phases.AT_REST.keeping]
     assert {"rollback.set-aside", "rollback.give-back"} <= set(steps)
 
 
@@ -149,7 +149,7 @@ def killed_at(tree: LegacyTree, step: str, event: str) -> None:
 
 
 @pytest.mark.parametrize("event", ["step_started", "step_done"])
-@pytest.mark.parametrize("step", [step.name for step in phases.KEEPING])
+@pytest.mark.parametrize("step", [step.name for step in phases.AT_REST.keeping])
 def test_killed_at_any_step_it_goes_on_and_loses_nothing(
     filled: LegacyTree, step: str, event: str
 ) -> None:
