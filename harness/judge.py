@@ -19,6 +19,7 @@ from harness.scenario import Trial
 from harness.suggest import did_you_mean
 
 __all__ = [
+    "ASKED_FOR",
     "CHECKER_NAMES",
     "FOR_AUDIT",
     "FOR_LIVE",
@@ -46,6 +47,9 @@ OF_SERVICES = ("contract", "api", "durability", "containers")
 
 OF_LIVE = ("history", "downtime")
 """What is made only where a scenario asks for it by its key `live`."""
+
+ASKED_FOR = (*OF_SERVICES, *OF_LIVE)
+"""What is not made unless it is asked for."""
 
 FOR_LIVE = ("candidate", "rows", "in-use", "integrity", *OF_LIVE, "rollback")
 """What is judged of a migration that goes there and back while clients use the services."""
@@ -103,7 +107,7 @@ def chosen_checkers(
         for key, asked_for in (("services", OF_SERVICES), ("live", OF_LIVE)):
             if names is not None and name in asked_for:
                 raise BadInputError(f"the check {name!r} is asked for by the key `{key}`")
-    left_out = (*OF_SERVICES, *OF_LIVE, *(NOT_FOR_SQL if candidate.kind == "sql" else ()))
+    left_out = (*ASKED_FOR, *(NOT_FOR_SQL if candidate.kind == "sql" else ()))
     apply = [name for name in chosen if name not in left_out]
     return frozenset({"candidate", *apply, *(() if trial is None else trial.checks)})
 

@@ -20,7 +20,7 @@ from harness.candidate import DEFAULT_MANIFEST
 from harness.errors import BadInputError
 from harness.fixture.recipe import Recipe
 from harness.generators.plan import working_directory
-from harness.judge import CHECKER_NAMES, OF_SERVICES
+from harness.judge import ASKED_FOR, CHECKER_NAMES
 from harness.model import Severity, Verdict
 from harness.mutant import DEFINITIONS, Mutant, load_mutants, plant
 from harness.play import play
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _OF_THE_REST = ("rollback", "idempotence", "convergence")
-_OF_THE_APPLIED = tuple(n for n in CHECKER_NAMES if n not in (*_OF_THE_REST, *OF_SERVICES))
+_OF_THE_APPLIED = tuple(n for n in CHECKER_NAMES if n not in (*_OF_THE_REST, *ASKED_FOR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

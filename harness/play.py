@@ -17,7 +17,7 @@ from harness.checkers import CHECKERS
 from harness.converge import Convergence
 from harness.errors import BadInputError
 from harness.generators.plan import working_directory
-from harness.judge import OF_SERVICES, Judge, chosen_checkers
+from harness.judge import ASKED_FOR, Judge, chosen_checkers
 from harness.live import migrate_live
 from harness.model import CheckResult, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
@@ -125,7 +125,7 @@ def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial
 def _rejudging(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> tuple[str, ...]:
     """Return the checkers that judge a resumed run again: of the scenario's, or two of them."""
     chosen = chosen_checkers(scenario.checkers, candidate)
-    chosen -= frozenset(OF_SERVICES)
+    chosen -= frozenset(ASKED_FOR)
     return tuple(n for n in CHECKERS if n in chosen and (thorough or n in ("backups", "integrity")))
 
 
