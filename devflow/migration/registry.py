@@ -27,10 +27,7 @@ def import_log(connection: apsw.Connection, log: Path) -> dict[str, int]:
     if not log.exists():
         return {"lines": 0}
     lines, ends_with_newline = _lines_of(log)
-    connection.execute(
-        "INSERT INTO migration_facts VALUES ('registry.last_newline', ?)", (int(ends_with_newline),)
-    )
-    _keep_lines(connection, lines, after=0)
+    _keep_lines(connection, lines, after=0, ends_with_newline=ends_with_newline)
     return {"lines": len(lines), **_store(connection, _history(lines))}
 
 
@@ -52,12 +49,7 @@ def follow_log(connection: apsw.Connection, log: Path) -> dict[str, int]:
         after -= 1
     for table in ("model_health_history", "failover_events", "model_registry_log"):
         connection.execute(f"DELETE FROM {table} WHERE line_no > ?", (after,))
-    connection.execute(
-        "INSERT INTO migration_facts VALUES ('registry.last_newline', ?1)"
-        " ON CONFLICT (name) DO UPDATE SET value = ?1",
-        (int(ends_with_newline),),
-    )
-    _keep_lines(connection, lines, after=after)
+    _keep_lines(connection, lines, after=after, ends_with_newline=ends_with_newline)
     history = _history(lines)
     _store_providers(connection, history)
     _store_events(connection, history, after=after, rolled_up=False)
@@ -78,7 +70,14 @@ def _lines_of(log: Path) -> tuple[list[bytes], bool]:
     return lines, ends_with_newline
 
 
-def _keep_lines(connection: apsw.Connection, lines: list[bytes], *, after: int) -> None:
+def _keep_lines(
+    connection: apsw.Connection, lines: list[bytes], *, after: int, ends_with_newline: bool
+) -> None:
+    connection.execute(
+        "INSERT INTO migration_facts VALUES ('registry.last_newline', ?1)"
+        " ON CONFLICT (name) DO UPDATE SET value = ?1",
+        (int(ends_with_newline),),
+    )
     connection.executemany(
         "INSERT INTO model_registry_log (line_no, raw) VALUES (?, ?)",
         enumerate(lines[after:], start=after + 1),
