@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from harness.errors import BadInputError
-from harness.report.model import Benchmark, Benchmarks
+from harness.report.model import Benchmark, Benchmarks, Figure
 
 __all__ = ["read_benchmarks"]
+
+_SHOWN = ("serving", "vectors", "routing", "knowledge")
+_POLICIES = ("thompson", "static", "uniform", "greedy")
+_FILES = ("development", "held-out")
 
 
 def read_benchmarks(path: Path) -> Benchmarks | None:
@@ -19,7 +25,7 @@ def read_benchmarks(path: Path) -> Benchmarks | None:
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not document.get("serving"):
+        if not any(document.get(part) for part in _SHOWN):
             return None
         return Benchmarks(
             measured_at=str(document["measured_at"]),
@@ -32,8 +38,9 @@ def read_benchmarks(path: Path) -> Benchmarks | None:
                     before=float(row["before"]["per_second"]),
                     after=float(row["after"]["per_second"]),
                 )
-                for row in document["serving"]
+                for row in document.get("serving") or ()
             ),
+            figures=tuple(_figures(document)),
         )
     except FileNotFoundError:
         return None
@@ -41,3 +48,36 @@ def read_benchmarks(path: Path) -> Benchmarks | None:
         raise BadInputError(
             f"{path} is not what `make bench` writes; remove it or measure again"
         ) from error
+
+
+def _figures(document: dict[str, Any]) -> Iterator[Figure]:
+    for row in document.get("vectors") or ():
+        yield Figure(
+            what=f"the nearest of {row['vectors']:,} vectors",
+            told=f"{row['search_ms']:.2f} ms, {row['ratio']:.1f} times as fast as the exact scan"
+            f" ({row['scan_ms']:.1f} ms); recall@10 is {row['recall']:.4f}",
+        )
+    if worlds := document.get("routing"):
+        worth = {
+            name: statistics.fmean(float(world[name]["worth"]) for world in worlds)
+            for name in _POLICIES
+        }
+        best, *others = (f"{worth[name]:.3f} by {name} choice" for name in _POLICIES)
+        yield Figure(
+            what=f"what a routed task is worth, in {len(worlds)} simulated worlds",
+            told=f"{best.removesuffix(' choice')} sampling; {', '.join(others)}",
+        )
+    if known := document.get("knowledge"):
+        for name in _FILES:
+            found = known[name]["all"]
+            yield Figure(
+                what=f"entities found in {int(known[name]['notes'])} {name} notes",
+                told=f"precision {found['precision']:.3f}, recall {found['recall']:.3f}"
+                f" of {int(found['labelled'])} labels",
+            )
+        learning = known["learning"]
+        yield Figure(
+            what=f"learning {int(learning['blocks']):,} memory blocks",
+            told=f"{learning['per_second']:,.0f} a second; again, where nothing changed,"
+            f" {100 * learning['again_ratio']:.1f} % of that time",
+        )

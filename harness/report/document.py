@@ -222,4 +222,5 @@ def _benchmarks(found: Benchmarks | None) -> dict[str, Any] | None:
         "commit": found.commit,
         "slower": sum(row.ratio < 1 for row in found.rows),
         "rows": [{**asdict(row), "ratio": round(row.ratio, 2)} for row in found.rows],
+        "figures": [asdict(figure) for figure in found.figures],
     }

@@ -275,12 +275,24 @@ class Benchmark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One thing more that was measured, and what it came to, in words."""
+
+    what: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmarks:
-    """What `make bench` measured last, at which commit: told beside the verdict, no part of it."""
+    """What `make bench` measured last, at which commit: told beside the verdict, no part of it.
+
+    `figures` are those of vector search, routing and knowledge.
+    """
 
     measured_at: str
     commit: str
     rows: tuple[Benchmark, ...]
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from harness.report.model import (
     Campaign,
     CrashPoint,
     FalseAlarms,
+    Figure,
     GitState,
     Kind,
     Ledger,
@@ -189,6 +190,7 @@ def gate(*, survivor: bool = False, failing: bool = False) -> ReportInput:
                 )
                 for size, after in ((1_000, 250.0), (100_000, 3.0))
             ),
+            figures=(Figure(what="learning 10,000 memory blocks", told="4,321 a second"),),
         ),
     )
 
@@ -238,6 +240,7 @@ def hostile() -> ReportInput:
             measured_at=HOSTILE,
             commit=HOSTILE,
             rows=(Benchmark(operation=HOSTILE, memories=1, clients=1, before=1.0, after=2.0),),
+            figures=(Figure(what=HOSTILE, told=HOSTILE),),
         ),
     )
 

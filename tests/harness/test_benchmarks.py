@@ -14,6 +14,8 @@ from harness.errors import BadInputError
 from harness.report.document import as_document
 from harness.report.page import render_page
 
+POLICIES = ("thompson", "static", "uniform", "greedy")
+
 
 def _measured(**changed: Any) -> dict[str, Any]:
     row = {
@@ -32,6 +34,52 @@ def test_the_figures_of_the_services_are_read(tmp_path: Path) -> None:
     found = read_benchmarks(path)
     assert found is not None
     assert [(row.operation, row.ratio) for row in found.rows] == [("read a memory", 1.5)]
+
+
+def test_the_other_figures_are_told_in_words_and_stand_without_the_services(
+    tmp_path: Path,
+) -> None:
+    worlds = [
+        {name: {"worth": worth} for name, worth in zip(POLICIES, (0.6, 0.5, 0.4, 0.3), strict=True)}
+    ]
+    share = {"all": {"precision": 1.0, "recall": 0.9, "labelled": 68}, "notes": 40}
+    learning = {"blocks": 10_000, "per_second": 4_321.4, "again_ratio": 0.002}
+    path = tmp_path / "bench.json"
+    path.write_text(
+        json.dumps(
+            _measured(
+                serving=[],
+                vectors=[
+                    {
+                        "vectors": 1_000,
+                        "search_ms": 0.5,
+                        "scan_ms": 5,
+                        "ratio": 10,
+                        "recall": 0.999,
+                    }
+                ],
+                routing=worlds,
+                knowledge={"development": share, "held-out": share, "learning": learning},
+            )
+        )
+    )
+    found = read_benchmarks(path)
+    assert found is not None
+    assert found.rows == ()
+    assert [figure.told for figure in found.figures] == [
+        "0.50 ms, 10.0 times as fast as the exact scan (5.0 ms); recall@10 is 0.9990",
+        "0.600 by thompson sampling; 0.500 by static choice, 0.400 by uniform choice,"
+        " 0.300 by greedy choice",
+        "precision 1.000, recall 0.900 of 68 labels",
+        "precision 1.000, recall 0.900 of 68 labels",
+        "4,321 a second; again, where nothing changed, 0.2 % of that time",
+    ]
+
+
+def test_the_page_shows_the_other_figures() -> None:
+    page = render_page(as_document(gate()))
+    assert "learning 10,000 memory blocks" in page
+    assert "4,321 a second" in page
 
 
 def test_no_file_and_no_measurement_of_services_is_nothing_to_show(tmp_path: Path) -> None:
