@@ -56,7 +56,8 @@ def made(image: Image) -> str:
         with contextlib.closing(docker.from_env(timeout=_ENGINE_S)) as engine:
             engine.ping()
     except _TROUBLE as error:
-        raise NoContainersError(f"no container engine answers ({_brief(error)})") from error
+        where = os.environ.get("DOCKER_HOST", "its usual socket")
+        raise NoContainersError(f"no container engine answers at {where}") from error
     try:
         done = subprocess.run(
             image.make,

@@ -177,7 +177,7 @@ def test_a_scenario_without_an_engine_is_unknown_and_says_why(tmp_path: Path) ->
     result = play(Scenario.load(tmp_path / "contained.yaml"), tmp_path / "out")
     assert result.verdict is Verdict.UNKNOWN
     assert result.lack is not None
-    assert result.lack.startswith("no container engine answers (")
+    assert result.lack.startswith("no container engine answers at unix://")
     warned = [finding for finding in result.findings if finding.rule == "containers/not-examined"]
     assert len(warned) == 1
 
