@@ -43,6 +43,7 @@ class Reversed:
         self.folder = folder
         self.before = before or tree.copy(folder / "before")
         self.back = self.before.copy(folder / "back")
+        self.migrated = tree
         if before is None:
             tree.apply()
         self.unified: Connection = opened_by_service(tree.root, writable=True)

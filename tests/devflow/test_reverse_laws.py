@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from devflow_tree import LegacyTree
+from devflow_tree import DATABASES, REPOSITORY, LegacyTree
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reversing import Reversed, Writer, migrated_again, seen
@@ -94,3 +97,60 @@ def test_drained_in_any_pieces_and_over_again_it_comes_to_the_same(
         found.forget()
         assert found.rows_back() == in_pieces, writer.told
     shutil.rmtree(folder)
+
+
+# Killed -------------------------------------------------------------------------------------------
+
+_DRAINING = """
+import sys, apsw
+from devflow.live import reverse
+unified, sidecar, *pairs = sys.argv[1:]
+opened = {name: apsw.Connection(path) for name, path in (pair.split("=", 1) for pair in pairs)}
+print("draining", flush=True)
+while reverse.drain(
+    apsw.Connection(unified), opened, sidecar=apsw.Connection(sidecar), limit_rows=3
+).behind:
+    pass
+print("done", flush=True)
+"""
+
+
+def drained_by_a_process(found: Reversed, *, killed_after_s: float) -> bool:
+    """Drain in a process, and kill it after a while; return whether it was done before that."""
+    paths = {name: found.back.path(name) for name in DATABASES}
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-c", _DRAINING, str(found.migrated.root), str(found.sidecar)),
+            *(f"{name}={path}" for name, path in paths.items()),
+        ],
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"draining\n"
+    try:
+        child.wait(killed_after_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    with child.stdout:
+        return child.stdout.read() == b"done\n"
+
+
+def test_killed_at_any_moment_a_drain_goes_on_and_comes_to_the_same(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    with closing(Reversed(build("partially-migrated", tmp_path / "tree"), tmp_path)) as found:
+        writer = Writer(found, chance.choice)
+        for _ in range(120):
+            writer.write()
+        killed, after_s = 0, 0.01
+        while not drained_by_a_process(found, killed_after_s=after_s):
+            killed, after_s = killed + 1, after_s * 1.5
+        assert killed >= 3
+        assert found.drain().behind == 0
+        found.forget()
+        cut_off = found.rows_back()
+        found.begin_again()
+        found.drain()
+        found.forget()
+        assert found.rows_back() == cut_off
