@@ -45,6 +45,15 @@ _UNTIL = click.option(
 )
 
 
+_LIVE = click.option(
+    "--live",
+    "live",
+    multiple=True,
+    metavar="SERVICE=PORT",
+    help="Go on while services are used: the control port of the gate in front of this one.",
+)
+
+
 class _StoppedError(Exception):
     """What stopped an operation, in one sentence, and its exit code."""
 
@@ -157,12 +166,30 @@ def _migrate() -> None:
     """Migrate a DevFlow root to the unified database, or bring it back."""
 
 
+def _way(live: tuple[str, ...]) -> phases.Way:
+    """Return how to migrate: at rest, or live behind the gates that are named."""
+    if not live:
+        return phases.AT_REST
+    from devflow.live.control import GateControl  # noqa: PLC0415 - at rest needs none of it
+    from devflow.live.steps import live_way  # noqa: PLC0415
+
+    gates = {}
+    for told in live:
+        name, _, port = told.partition("=")
+        if not port.isdecimal():
+            raise click.UsageError(f"--live {told} names no port; it is SERVICE=PORT")
+        gates[name] = GateControl(name, int(port))
+    return _only_look(lambda: live_way(gates))
+
+
 @_migrate.command("plan")
 @_TREE
 @_UNTIL
-def _plan(tree: Path, until: str) -> None:
+@_LIVE
+def _plan(tree: Path, until: str, live: tuple[str, ...]) -> None:
     """List the steps that apply would run in TREE, then those of a rollback."""
-    steps = _only_look(lambda: list(phases.plan(Tree.at(tree), until)))
+    way = _way(live)
+    steps = _only_look(lambda: list(phases.plan(Tree.at(tree), until, way)))
     for number, step in enumerate(steps, start=1):
         click.echo(f"{number:>3}  {step.phase:<9} {step.name}")
 
@@ -170,28 +197,29 @@ def _plan(tree: Path, until: str) -> None:
 @_migrate.command("apply")
 @_TREE
 @_UNTIL
+@_LIVE
 @click.option("--approval", type=_FILE, help="Folder of the report that was approved.")
 @click.option("--policy", type=_FILE, help="The policy that judges it.")
 @click.option("--keys", type=_FILE, help="The key file that its signers are known by.")
 @click.option("--gate", type=_FILE, help="Folder of the gate's report, where the policy wants it.")
 @click.option("--used", type=_FILE, help="The record of uses [default: backups/uses.jsonl].")
-def _apply(tree: Path, until: str, **given: Path | None) -> None:
+def _apply(tree: Path, until: str, live: tuple[str, ...], **given: Path | None) -> None:
     """Run the phases in TREE, or go on with them where an earlier run was cut off.
 
     The cutover and what follows it need a report that was approved for these databases and this
-    migration, and was not used before.
+    migration, and was not used before. Live, it is approved for the backup `before`.
     """
-    approved = _approved(**given)
-    planned = _only_look(lambda: list(phases.plan(Tree.at(tree), until)))
+    approved, way = _approved(**given), _way(live)
+    planned = _only_look(lambda: list(phases.plan(Tree.at(tree), until, way)))
     steps = sum(step.phase != "rollback" for step in planned)
     named = {step.phase for step in planned}
     # What will be refused is better refused before an hour's shadow is built.
     if named & set(phases.GUARDED) and (approved is None or named - {*phases.GUARDED, "rollback"}):
-        _only_look(lambda: _ask_early(Tree.at(tree), approved))
+        _only_look(lambda: _ask_early(Tree.at(tree), approved, live=bool(live)))
 
     def operation(at: Tree, tell: phases.Progress) -> str:
-        allow = unapproved if approved is None else Gatekeeper(at, approved).allow
-        return phases.apply(at, until, tell, allow)
+        keeper = None if approved is None else Gatekeeper(at, approved, live=bool(live))
+        return phases.apply(at, until, tell, unapproved if keeper is None else keeper.allow, way)
 
     state, changed = _narrated(tree, steps=steps, operation=operation)
     click.echo(_in_words(state) if changed else f"nothing to do: {_in_words(state)}")
@@ -213,11 +241,11 @@ def _approved(
     return Approved(report=approval, policy=policy, keys=keys, gate=gate, used=used)
 
 
-def _ask_early(tree: Tree, approved: Approved | None) -> None:
+def _ask_early(tree: Tree, approved: Approved | None, *, live: bool) -> None:
     if approved is None:
         unapproved()
     else:
-        Gatekeeper(tree, approved).check(phases.run_of(tree))
+        Gatekeeper(tree, approved, live=live).check(phases.run_of(tree))
 
 
 @_migrate.command("status")
@@ -240,12 +268,14 @@ def _status(tree: Path) -> None:
     type=_FILE,
     help="With --to-backup: the file for later writes [default: backups/later-writes.sqlite].",
 )
-def _rollback(tree: Path, keep_writes: bool, export: Path | None) -> None:
-    """Bring TREE's databases and configuration back to what they were; stop the services first.
+@_LIVE
+def _rollback(tree: Path, keep_writes: bool, export: Path | None, live: tuple[str, ...]) -> None:
+    """Bring TREE's databases and configuration back to what they were.
 
-    With --keep-writes the old databases have every later write that their shapes can hold; the
-    rest lies in .devflow-migration/sidecar.sqlite. Without, all later writes go to a file. `replay`
-    puts either into a unified database again.
+    Stop the services first, or name their gates with --live where it was begun so. With
+    --keep-writes the old databases have every later write that their shapes can hold; the rest lies
+    in .devflow-migration/sidecar.sqlite. Without, all later writes go to a file. `replay` puts
+    either into a unified database again.
     """
     if export is not None and export.exists():
         raise click.UsageError(f"{export} is there already; name another file for --export")
@@ -253,14 +283,15 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None) -> None:
         raise click.UsageError(
             "--export goes with --to-backup: --keep-writes has nothing to export"
         )
+    way = _way(live)
     exported: dict[str, int] = {}
     file = export or later.free_path(tree / "backups" / "later-writes.sqlite")
-    if not keep_writes:
+    if not keep_writes and not live:
         exported = _only_look(lambda: later.export(Tree.at(tree), file))
-    steps = len(phases.AT_REST.returning(keep_writes=keep_writes))
+    steps = len(way.returning(keep_writes=keep_writes))
 
     def operation(at: Tree, tell: phases.Progress) -> str:
-        return phases.rollback(at, tell, keep_writes=keep_writes)
+        return phases.rollback(at, tell, way, keep_writes=keep_writes)
 
     _, changed = _narrated(tree, steps=steps, operation=operation)
     if not changed:
@@ -284,6 +315,16 @@ def _replay(file: Path, tree: Path) -> None:
     click.echo(f"{done.put:,} rows put, {done.removed:,} removed")
     if done.left:
         click.echo(f"{done.left:,} rows have nothing here that they belong to; {file} keeps them")
+
+
+@_devflow.command("gate", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def _gate(words: tuple[str, ...]) -> int:
+    """Stand in front of one service's port: hold its requests while it is moved."""
+    from devflow.live.proxy import main as stand  # noqa: PLC0415 - it alone speaks HTTP
+
+    stand.main(list(words), prog_name="python -m devflow gate", standalone_mode=False)
+    return 0
 
 
 _ONLY = click.option(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from devflow.approval.record import begun_by, record_use
+from devflow.migration.backups import MANIFEST
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 
@@ -43,9 +44,19 @@ class Gatekeeper:
     """Asks the verifier about one tree's cutover."""
 
     def __init__(
-        self, tree: Tree, approved: Approved, *, verifier: tuple[str, ...] = _VERIFIER
+        self,
+        tree: Tree,
+        approved: Approved,
+        *,
+        live: bool = False,
+        verifier: tuple[str, ...] = _VERIFIER,
     ) -> None:
-        """Keep what is given; `verifier` is the command before its arguments."""
+        """Keep what is given; `verifier` is the command before its arguments.
+
+        A `live` migration is approved for its backup `before`: from there on the log of every
+        write tells what the databases became, and the cutover follows it without a gap.
+        """
+        self._live = live
         self._tree = tree
         self._approved = approved
         self._verifier = verifier
@@ -58,7 +69,8 @@ class Gatekeeper:
         begun to change them, and their backup stands for them.
         """
         compare = ["--before", str(self._tree.directory)]
-        if run is not None and begun_by(self._record, run):
+        backed_up = (self._tree.backup("before") / MANIFEST).exists()
+        if run is not None and (begun_by(self._record, run) or (self._live and backed_up)):
             compare = ["--backup", str(self._tree.backup("before"))]
         given = self._approved
         words = [

@@ -27,6 +27,7 @@ __all__ = [
     "install",
     "is_fenced",
     "is_installed",
+    "is_unbroken",
     "open_fence",
     "remove",
     "unfollowed",
@@ -67,6 +68,12 @@ def remove(connection: apsw.Connection) -> None:
 def is_installed(connection: apsw.Connection, schema: str = "main") -> bool:
     """Return whether this database's writes are noted."""
     return has_table(connection, schema, LOG)
+
+
+def is_unbroken(connection: apsw.Connection, after: int) -> bool:
+    """Return whether every note since `after` is there: their numbers follow each other."""
+    query = f"SELECT count(*) = COALESCE(max(n), :after) - :after FROM {LOG} WHERE n > :after"
+    return bool(connection.execute(query, {"after": after}).fetchall()[0][0])
 
 
 def high_water_mark(connection: apsw.Connection, schema: str = "main") -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from devflow.migration.database import open_source, open_writable, uri
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["begin_capture", "end_capture", "following", "take_capture_out"]
+__all__ = ["begin_capture", "check_unbroken", "end_capture", "following", "take_capture_out"]
 
 
 @contextmanager
@@ -51,9 +51,26 @@ def _refuse_unfollowed(tree: Tree, source: str, connection: apsw.Connection) -> 
     if names:
         text = (
             f"{tree.path(source)} has the virtual table {names[0]!r}, and what is written to it"
-            " cannot be followed; stop the services and migrate without --live"
+            " cannot be followed; stop the services and migrate at rest"
         )
         raise MigrationError("not-followed", text)
+
+
+def check_unbroken(tree: Tree, captured: Mapping[str, int]) -> None:
+    """Raise `MigrationError` where the notes since the backup have a gap, by source.
+
+    What was approved is the backup; only an unbroken log ties what is there now to it.
+    """
+    for source, first in captured.items():
+        if tree.state(source) != "sqlite":
+            continue
+        with closing(open_source(tree.path(source))) as connection:
+            if capture.is_installed(connection) and not capture.is_unbroken(connection, first):
+                text = (
+                    f"{tree.path(source)}: the notes of what was written since the backup have a"
+                    " gap; roll back and begin anew"
+                )
+                raise MigrationError("log-broken", text, definite=False)
 
 
 def end_capture(tree: Tree) -> dict[str, int]:

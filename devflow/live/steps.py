@@ -18,7 +18,13 @@ from devflow.live.authority import (
 from devflow.live.catching_up import behind, drop_indexes, index_origins, position, set_position
 from devflow.live.control import GateControl
 from devflow.live.cutover import Limits, cut_over, follow
-from devflow.live.following import begin_capture, end_capture, following, take_capture_out
+from devflow.live.following import (
+    begin_capture,
+    check_unbroken,
+    end_capture,
+    following,
+    take_capture_out,
+)
 from devflow.live.putting import put_over
 from devflow.migration import backups, phases, validation
 from devflow.migration.database import (
@@ -62,6 +68,7 @@ def live_way(gates: Gates, limits: Limits | None = None) -> Way:
         *shadow,
         Step("shadow", "shadow.follow", _follow),
         Step("shadow", "shadow.put", _put),
+        Step("cutover", "cutover.unbroken", _check_unbroken),
         Step("cutover", "cutover.backup-during", _back_up("during")),
         *(
             Step("cutover", f"cutover.{name}", _cut_over(name, gates[name], limits or Limits()))
@@ -145,15 +152,14 @@ def _back_up(when: str) -> Callable[[Tree], Counts]:
 
 def _follow(tree: Tree) -> Counts:
     """Bring the shadow near to what the sources are now; from here on it follows their notes."""
-    manifest = backups.manifest_of(tree.backup("before"))
+    captured = _captured(tree)
     notes = 0
     let_go()
     with following(tree, tree.shadow) as shadow:
         index_origins(shadow)
         with transaction(shadow):
             for source in SOURCES:
-                noted = int(manifest["databases"][source].get("captured", 0))
-                set_position(shadow, source, max(noted, position(shadow, source)))
+                set_position(shadow, source, max(captured[source], position(shadow, source)))
             for service in SERVICES:
                 give_authority(shadow, service, LEGACY)
             lines = follow_log(shadow, tree.path("registry"))["lines"]
@@ -201,6 +207,18 @@ def _noted_is(tree: Tree, followed: int) -> bool:
     """Return whether nothing was written to the root since the note `followed`."""
     with closing(open_source(tree.path("root"))) as root:
         return not capture.is_installed(root) or capture.high_water_mark(root) == followed
+
+
+def _captured(tree: Tree) -> dict[str, int]:
+    """Return up to where each source had noted its writes when it was backed up."""
+    databases = backups.manifest_of(tree.backup("before"))["databases"]
+    return {source: int(databases[source].get("captured", 0)) for source in SOURCES}
+
+
+def _check_unbroken(tree: Tree) -> Counts:
+    captured = _captured(tree)
+    check_unbroken(tree, {source: captured[source] for source in SOURCE_OF.values()})
+    return {"databases": len(SOURCE_OF)}
 
 
 def _cut_over(service: str, gate: GateControl, limits: Limits) -> Callable[[Tree], Counts]:

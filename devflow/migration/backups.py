@@ -27,7 +27,7 @@ from devflow.migration.tree import SOURCES, Tree
 
 __all__ = ["MANIFEST", "back_up_tree", "manifest_of", "same_pages"]
 
-MANIFEST = "manifest.json"
+MANIFEST = "backup.manifest"
 _MANIFEST_KEYS = ("databases", "modes", "digests", "directories")
 _CHANGE_COUNTERS = ((24, 28), (92, 100))  # header fields that count commits, not content
 

@@ -38,7 +38,7 @@ _DOES_NOT_VERIFY: Final = (
     "That the candidate's rollback uses them (the rollback checker judges what it restores); that"
     " they lie on another disk; SQLite's journal mode, which a copy may change."
 )
-_MANIFEST: Final = "manifest.json"
+_MANIFEST: Final = "backup.manifest"
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 

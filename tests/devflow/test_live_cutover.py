@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,47 +11,18 @@ from pathlib import Path
 
 import apsw
 import httpx
+import live_stage
 import pytest
-from devflow_tree import REPOSITORY, LegacyTree, values
+from devflow_tree import LegacyTree, values
+from live_stage import Fronted
 from test_live_catching_up import copied
 
 from devflow.live import capture
 from devflow.live.authority import LEGACY, UNIFIED
-from devflow.live.control import GateControl
 from devflow.live.cutover import Limits, cut_over, follow
 from devflow.live.following import following
 from devflow.live.putting import put_over
 from devflow.migration.tree import Tree
-from harness.candidate_services import Service
-from harness.services import Running, free_port
-
-TREE = str(REPOSITORY)
-
-
-def service(name: str, *words: str, health: str = "/health", **environment: str) -> Service:
-    return Service(
-        name=name,
-        command=(sys.executable, "-m", *words),
-        directory=REPOSITORY,
-        health=health,
-        environment=environment,
-        pythonpath=(REPOSITORY,),
-    )
-
-
-@dataclass
-class Fronted:
-    """A tree whose Database Manager answers behind a gate proxy, and its successor beside it."""
-
-    tree: LegacyTree
-    legacy: Running
-    unified: Running
-    proxy: Running
-    gate: GateControl
-
-    @property
-    def url(self) -> str:
-        return self.proxy.url
 
 
 def place(tree: LegacyTree) -> Tree:
@@ -66,30 +36,9 @@ def place(tree: LegacyTree) -> Tree:
 
 @contextlib.contextmanager
 def fronted(tree: LegacyTree, logs: Path) -> Iterator[Fronted]:
-    module = "fixtures.services.database_manager"
-    legacy = Running(
-        service("legacy", module, "{port}", DATABASE_PATH=str(tree.path("legacy"))),
-        environment={}, log=logs / "legacy.log",
-    )  # fmt: skip
-    unified = Running(
-        service("unified", "devflow.services", "database-manager", "{port}"),
-        environment={"DEVFLOW_DB_PATH": str(tree.root), "DEVFLOW_BESIDE_LEGACY": "true"},
-        log=logs / "unified.log",
-    )  # fmt: skip
-    control = free_port()
-    proxy = Running(
-        service(
-            "proxy", "devflow.live.proxy", "database-manager", "{port}", "--control", str(control),
-            "--legacy", legacy.url, "--unified", unified.url,
-            "--tree", str(tree.directory),
-        ),
-        environment={}, log=logs / "proxy.log",
-    )  # fmt: skip
-    with contextlib.ExitStack() as stack:
-        for one in (legacy, unified, proxy):
-            stack.callback(one.kill)
-            one.start()
-        yield Fronted(tree, legacy, unified, proxy, GateControl("database-manager", control))
+    """The Database Manager alone."""
+    with live_stage.fronted(tree, logs, ["database-manager"]) as found:
+        yield found["database-manager"]
 
 
 @dataclass

@@ -177,7 +177,7 @@ def test_a_rollback_without_a_readable_manifest_says_so(
     path.unlink()
     if content is not None:
         path.write_text(content)
-    with pytest.raises(MigrationError, match=r"manifest\.json cannot be read") as caught:
+    with pytest.raises(MigrationError, match=r"backup\.manifest cannot be read") as caught:
         tree.rollback()
     assert not caught.value.definite
     path.write_text(kept)
@@ -211,3 +211,12 @@ def test_pages_are_compared_without_the_counters_of_commits(tmp_path: Path) -> N
     one.write_bytes(b"text a")
     two.write_bytes(b"text b")
     assert not same_pages(one, two)
+
+
+def test_a_manifest_of_the_roots_own_is_backed_up_and_comes_back(tree: LegacyTree) -> None:
+    (tree.directory / "manifest.json").write_text('{"path": "./data/devflow.sqlite"}')
+    before = tree.state
+    tree.apply()
+    assert "data/" not in (tree.directory / "manifest.json").read_text()
+    tree.rollback()
+    assert tree.state == before

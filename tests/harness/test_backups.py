@@ -24,9 +24,9 @@ def write_manifest(folder: Path) -> None:
     digests = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name != "backup.manifest"
     }
-    (folder / "manifest.json").write_text(json.dumps({"digests": digests}))
+    (folder / "backup.manifest").write_text(json.dumps({"digests": digests}))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_backup_that_is_not_there_is_found(made: Evidence, when: str) -> None:
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"digests": {"a": 1}}', None])
 def test_a_manifest_that_says_nothing_is_found(made: Evidence, content: str | None) -> None:
-    path = folder_of(made, "before") / "manifest.json"
+    path = folder_of(made, "before") / "backup.manifest"
     path.unlink()
     if content is not None:
         path.write_text(content)

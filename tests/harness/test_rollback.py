@@ -38,7 +38,7 @@ def test_a_tree_as_it_was_is_valid(made: Evidence) -> None:
     assert made.rolled_back is not None
     for folder in ("backups/pre", "backups/pre.1"):
         (made.rolled_back.directory / folder).mkdir(parents=True)
-        (made.rolled_back.directory / folder / "manifest.json").touch()
+        (made.rolled_back.directory / folder / "backup.manifest").touch()
     result = rollback.check(made)
     assert result.findings == ()
     assert result.verdict is Verdict.VALID
