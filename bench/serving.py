@@ -196,7 +196,8 @@ def _served(before: Path, after: Path) -> Iterator[dict[tuple[str, str], int]]:
 def _process(
     command: list[str], port: int, variables: dict[str, str], tree: Path
 ) -> Iterator[None]:
-    inherited = {name: value for name, value in os.environ.items() if "DATABASE_PATH" not in name}
+    own = ("DATABASE_PATH", "OPENBLAS_NUM_THREADS")  # what each side decides for itself
+    inherited = {k: v for k, v in os.environ.items() if not any(name in k for name in own)}
     environment = {**inherited, **variables, "PYTHONPATH": str(_ROOT)}
     with (tree / f"{port}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=log)

@@ -44,6 +44,15 @@ def test_the_full_profile_asks_services_as_much_as_the_scenario_says_is_thorough
     assert full.writes == 1_000
 
 
+def test_the_full_profile_asks_the_services_twenty_thousand_things_and_more() -> None:
+    names = [service.name for service in Candidate.load().services]
+    asked = 0
+    for path in (SCENARIOS / "services").glob("*.yaml"):
+        trial = Scenario.load(path).trial
+        asked += trial.thorough * len(trial.only or names) * ("api" in trial.checks)
+    assert asked > 20_000
+
+
 def test_an_inline_fixture_reproduces_from_its_file_alone(tmp_path: Path) -> None:
     result = play(scenario(tmp_path, INLINE + CHECKS), tmp_path / "out")
     assert result.verdict is Verdict.VALID
