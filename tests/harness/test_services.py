@@ -100,13 +100,23 @@ def test_a_killed_service_begins_anew_on_the_same_port_and_database(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("fault", "says"),
+    ("fault", "timeout_s", "says"),
     [
-        ("ends-at-once", "the service notes ended at once; it said: the notes are not in the mood"),
-        ("never-healthy", "the service notes was not healthy in time: /health answered status 503"),
+        (
+            "ends-at-once",
+            60,
+            "the service notes ended at once; it said: the notes are not in the mood",
+        ),
+        (
+            "never-healthy",
+            10,
+            "the service notes was not healthy in time: /health answered status 503",
+        ),
     ],
 )
-def test_a_service_that_does_not_come_up_says_why(tmp_path: Path, fault: str, says: str) -> None:
+def test_a_service_that_does_not_come_up_says_why(
+    tmp_path: Path, fault: str, timeout_s: float, says: str
+) -> None:
     database = notes_database(tmp_path / "devflow.sqlite")
     notes = Running(
         notes_service(fault=fault),
@@ -114,7 +124,7 @@ def test_a_service_that_does_not_come_up_says_why(tmp_path: Path, fault: str, sa
         log=tmp_path / "notes.log",
     )
     with pytest.raises(ServiceError) as raised:
-        notes.start(timeout_s=3)
+        notes.start(timeout_s=timeout_s)
     assert says in str(raised.value)
     assert not notes.alive
 
