@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from devflow.live.dirty import POSITION, Dirty, keys_in, position_of, save_position, stretch
-from devflow.live.images import Image, images
+from devflow.live.images import Image
 from devflow.live.reverse_log import captured
 from devflow.live.typed import Cell, escaped, insert, reading, select, without_triggers
 from devflow.migration.database import columns, has_table, number, quote, transaction
@@ -84,30 +84,30 @@ def forget(connection: apsw.Connection) -> None:
 
 def write_back(
     unified: apsw.Connection,
-    legacy: Mapping[str, apsw.Connection],
+    connection: apsw.Connection,
     source: str,
+    shapes: Mapping[str, Image],
     limit_rows: int | None,
     tally: Tally,
 ) -> int:
     """Bring one legacy database further along the log; return how much of it is left."""
-    connection = legacy[source]
     try:
-        return _write_back(unified, legacy, source, limit_rows, tally)
+        return _write_back(unified, connection, source, shapes, limit_rows, tally)
     except _CrowdedError:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         # All together the rows fit as they do in the unified database.
-        return _write_back(unified, legacy, source, None, tally)
+        return _write_back(unified, connection, source, shapes, None, tally)
 
 
 def _write_back(
     unified: apsw.Connection,
-    legacy: Mapping[str, apsw.Connection],
+    connection: apsw.Connection,
     source: str,
+    shapes: Mapping[str, Image],
     limit_rows: int | None,
     tally: Tally,
 ) -> int:
-    connection = legacy[source]
     after = position_of(connection)
     with reading(unified):
         dirty = stretch(unified, after, limit_rows)
@@ -115,8 +115,8 @@ def _write_back(
             return dirty.behind
         work = [
             _planned_work(unified, connection, image, dirty)
-            for image in images(unified, legacy).values()
-            if image.table.source == source
+            for image in shapes.values()
+            if image.table.source == source and _is_touched(image, dirty)
         ]
         work += _carried_work(unified, connection, source, dirty)
     done = []
@@ -135,6 +135,15 @@ def _write_back(
 
 def _integers(connection: apsw.Connection, query: str, keys: Iterable[int]) -> set[int]:
     return {int(str(row[0])) for row in connection.execute(query, (keys_in(keys),))}
+
+
+def _is_touched(image: Image, dirty: Dirty) -> bool:
+    """Return whether anything was written that the table's rows are made of."""
+    table = image.table
+    made_of = {target.table for target in table.targets} | {table.origin}
+    if table.table == "synthetic_usage":
+        made_of.add("looked_up_prices")
+    return not made_of.isdisjoint(dirty.keys)
 
 
 def _written_keys(

@@ -12,7 +12,7 @@ from devflow.live.reverse_log import LOG
 from devflow.migration.database import has_table, number
 from devflow.migration.errors import MigrationError
 
-__all__ = ["POSITION", "Dirty", "keys_in", "position_of", "save_position", "stretch"]
+__all__ = ["POSITION", "Dirty", "check_noted", "keys_in", "position_of", "save_position", "stretch"]
 
 POSITION = "reverse_position"
 
@@ -34,11 +34,15 @@ class Dirty:
         return self.keys.get(table, ())
 
 
-def stretch(unified: apsw.Connection, after: int, limit_rows: int | None) -> Dirty:
-    """Read at most `limit_rows` entries of the log after `after`."""
+def check_noted(unified: apsw.Connection) -> None:
+    """Raise `MigrationError` where nobody notes what is written."""
     if not has_table(unified, "main", LOG):
         text = "nobody notes what is written to the unified database; install the capture first"
         raise MigrationError("no-capture", text)
+
+
+def stretch(unified: apsw.Connection, after: int, limit_rows: int | None) -> Dirty:
+    """Read at most `limit_rows` entries of the log after `after`."""
     limit = -1 if limit_rows is None else limit_rows
     found: dict[str, set[int]] = {}
     whole: set[str] = set()

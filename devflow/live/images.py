@@ -30,12 +30,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import apsw
 
 from devflow.migration.database import columns, has_table, quote
 from devflow.migration.tables import PLANNED
-from devflow.migration.targets import TableMap, Target
+from devflow.migration.targets import TableMap
 from devflow.migration.words import REMOVED, block_type, word_sql
 
 __all__ = ["Image", "images"]
@@ -78,7 +79,7 @@ def images(unified: apsw.Connection, legacy: Mapping[str, apsw.Connection]) -> d
     found = {}
     for name, table in there.items():
         kept = {
-            column: _value(table, column)
+            column: _value(name, column)
             for column, generated in columns(legacy[table.source], "main", table.table).items()
             if column in table.inverse and not generated
         }
@@ -119,6 +120,7 @@ _FIRST = (
     " (SELECT 1 FROM origin_root_memory_block_embeddings AS p WHERE p.seq = f.seq) AND NOT EXISTS"
     " (SELECT 1 FROM origin_legacy_memory_block_embeddings AS p WHERE p.seq = f.seq))"
 )
+_BY_NAME = {table.name: table for table in PLANNED}
 _LASTING = ("created_at", "embedding")
 _EARLIER = (
     "EXISTS (SELECT 1 FROM origin_legacy_memory_blocks AS k WHERE k.seq = u.seq"
@@ -141,33 +143,38 @@ def _plain(table: TableMap, column: str) -> str:
     return _CONVERTED.get((table.name, column), table.inverse[column])
 
 
-def _value(table: TableMap, column: str) -> str:
-    """Return SQL for a legacy column."""
+@cache
+def _value(name: str, column: str) -> str:
+    """Return SQL for a column of a legacy table, `source.table`."""
+    table = _BY_NAME[name]
     special = _SPECIAL.get((table.name, column))
     if special is not None:
         return special(_bit(table, column))
-    alias, _, name = table.inverse[column].partition(".")
+    alias, _, unified = table.inverse[column].partition(".")
     target = table.targets[" ue".index(alias) - 1]
-    forward = _forward(table, target, name)
+    forward = _forward(name, target.table, unified)
     # An identity, or what names one, and what a block had when it was made: nobody changes it.
-    if forward is None or (target.table == "memory_blocks" and name in _LASTING):
+    if forward is None or (target.table == "memory_blocks" and unified in _LASTING):
         return _original(table, column)
-    untouched = f"o.rule = 'merged' OR ({forward}) IS {alias}.{name}"
+    untouched = f"o.rule = 'merged' OR ({forward}) IS {alias}.{unified}"
     if table.name == "root.memory_blocks":
         # What an earlier attempt had lost was repaired from the legacy original.
-        untouched = f"u.updated_at IS NULL OR ({forward}) IS u.{name}"
+        untouched = f"u.updated_at IS NULL OR ({forward}) IS u.{unified}"
     return (
         f"CASE WHEN o.residue & {_bit(table, column)} AND ({untouched}) THEN o.x_{column}"
         f" ELSE {_plain(table, column)} END"
     )
 
 
-def _forward(table: TableMap, target: Target, name: str) -> str | None:
+@cache
+def _forward(name: str, unified_table: str, column: str) -> str | None:
     """Return SQL for what the migration makes of the remembered values in a unified column.
 
     None where that does not follow from the row alone.
     """
-    forward = target.forward.get(name)
+    table = _BY_NAME[name]
+    target = next(each for each in table.targets if each.table == unified_table)
+    forward = target.forward.get(column)
     if forward is None or "(SELECT" in forward or ":import_task" in forward:
         return None
     return _PLACEHOLDER.sub(lambda m: f"({_original(table, m[1])})", forward)
@@ -375,7 +382,7 @@ def _missing(
             ):
                 continue
             if column in target.forward:
-                expected = _forward(table, target, column)
+                expected = _forward(table.name, target.table, column)
                 if expected is None:
                     continue
             else:

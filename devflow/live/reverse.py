@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 import apsw
 
 from devflow.live.applying import Tally, forget, write_back
+from devflow.live.dirty import check_noted, position_of
+from devflow.live.images import images
 from devflow.live.replaying import Replayed, replay
-from devflow.live.reverse_log import install, remove
-from devflow.live.sidecar import export_later_writes, keep_back
+from devflow.live.reverse_log import install, last_noted, remove
+from devflow.live.sidecar import counts_of, export_later_writes, keep_back
 
 __all__ = [
     "Drained",
@@ -67,14 +69,22 @@ def drain(
     read a database, all of them where it is None. No connection may be in a transaction. Raises
     `MigrationError` where nobody notes what is written.
     """
-    tally = Tally()
-    behind = [
-        write_back(unified, legacy, source, limit_rows, tally)
-        for source in legacy
+    written = {
+        source: connection
+        for source, connection in legacy.items()
         if sources is None or source in sources
+    }
+    check_noted(unified)
+    last = last_noted(unified)
+    if all(position_of(each) == last for each in (*written.values(), sidecar)):
+        return Drained(kept=counts_of(sidecar))
+    tally, shapes = Tally(), images(unified, legacy)
+    behind = [
+        write_back(unified, connection, source, shapes, limit_rows, tally)
+        for source, connection in written.items()
     ]
-    kept, last = keep_back(unified, legacy, sidecar, limit_rows)
-    return Drained(tally.written, tally.deleted, tally.unchanged, kept, max([*behind, last]))
+    kept, left = keep_back(unified, legacy, sidecar, shapes, limit_rows)
+    return Drained(tally.written, tally.deleted, tally.unchanged, kept, max([*behind, left]))
 
 
 def drain_all(

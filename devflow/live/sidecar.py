@@ -19,8 +19,8 @@ from pathlib import Path
 import apsw
 
 from devflow.live.applying import ROWS
-from devflow.live.dirty import Dirty, keys_in, position_of, save_position, stretch
-from devflow.live.images import images
+from devflow.live.dirty import Dirty, check_noted, keys_in, position_of, save_position, stretch
+from devflow.live.images import Image
 from devflow.live.reverse_log import START, captured
 from devflow.live.typed import Cell, bound, marks, reading, select
 from devflow.migration.database import (
@@ -51,6 +51,7 @@ def keep_back(
     unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
     sidecar: apsw.Connection,
+    shapes: Mapping[str, Image],
     limit_rows: int | None,
 ) -> tuple[dict[str, int], int]:
     """Bring the sidecar further along the log; return its rows by table, and what is left of it.
@@ -64,7 +65,7 @@ def keep_back(
         if dirty.upto > after:
             for table, key in captured(unified).items():
                 if key and dirty.of(table):
-                    found += _rest_of(unified, legacy, table, dirty.of(table), key)
+                    found += _rest_of(unified, legacy, shapes, table, dirty.of(table), key)
             found += _whole_tables(unified, legacy, dirty)
     if dirty.upto > after:
         with transaction(sidecar):
@@ -73,10 +74,11 @@ def keep_back(
             for each in found:
                 _keep(sidecar, *each)
             save_position(sidecar, dirty.upto)
-    return _counts(sidecar), dirty.behind
+    return counts_of(sidecar), dirty.behind
 
 
-def _counts(sidecar: apsw.Connection) -> dict[str, int]:
+def counts_of(sidecar: apsw.Connection) -> dict[str, int]:
+    """Return how many rows are kept, by unified table."""
     if not has_table(sidecar, "main", "kept"):
         return {}
     rows = sidecar.execute("SELECT target, count(*) FROM kept GROUP BY target ORDER BY target")
@@ -109,6 +111,7 @@ def _keep(sidecar: apsw.Connection, table: str, key: int, extent: str, values: _
 def _rest_of(
     unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
+    shapes: Mapping[str, Image],
     table: str,
     keys: tuple[int, ...],
     key: str,
@@ -116,7 +119,7 @@ def _rest_of(
     """Return what is to be kept of a table's written rows."""
     if _is_carried(unified, legacy, table):
         return []
-    lost, refused = _lost(unified, legacy, table, keys)
+    lost, refused = _lost(unified, legacy, shapes, table, keys)
     rows = _rows(unified, table, keys, key)
     imaged = any(target.table == table for plan in PLANNED for target in plan.targets)
     found: list[tuple[str, int, str, _Values]] = []
@@ -145,13 +148,16 @@ def _is_carried(
 def _lost(
     unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
+    shapes: Mapping[str, Image],
     table: str,
     keys: Iterable[int],
 ) -> tuple[dict[int, set[str]], set[int]]:
     """Return the columns that none of a key's legacy rows holds, and keys that none has at all."""
     found: dict[int, set[str]] = {}
     nowhere: set[int] = set()
-    for image in images(unified, legacy).values():
+    for image in shapes.values():
+        if all(target.table != table for target in image.table.targets):
+            continue
         refused = _refused(legacy[image.table.source], image.table.table)
         for alias, target in zip("ue", image.table.targets, strict=False):
             if target.table != table:
@@ -287,11 +293,12 @@ def export_later_writes(unified: apsw.Connection, path: Path) -> dict[str, int]:
     The file is a sidecar that no legacy database took anything from, for `replay`: it appears whole
     or not at all, and replaces one of the same name. Each row is there as it is now, or as gone.
     """
+    check_noted(unified)
     partial = path.with_name(path.name + ".partial")
     remove(partial)
     with closing(open_writable(partial)) as sidecar:
         sidecar.execute(_CREATE)
-        counts, _ = keep_back(unified, {}, sidecar, None)
+        counts, _ = keep_back(unified, {}, sidecar, {}, None)
     partial.replace(path)
     sync_directory(path.parent)
     return counts
