@@ -192,7 +192,8 @@ def put_root_back(tree: Tree) -> Counts:
     while True:
         attempts += 1
         with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
-            reverse.drain_all(unified, legacy, sidecar=sidecar)
+            # The others answer for themselves again: nothing may be written over what they have.
+            reverse.drain_all(unified, {"root": legacy["root"]}, sidecar=sidecar)
             followed = position_of(legacy["root"])
         back = _root_back(tree)
         _copy_without_traces(returning_root(tree), back)

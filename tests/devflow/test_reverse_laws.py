@@ -20,7 +20,7 @@ from test_reverse import EVERYTHING, build
 
 _LIMITS = st.sampled_from([1, 3, 10, None])
 _SETTINGS = settings(
-    max_examples=10, deadline=None, database=None, derandomize=True,
+    max_examples=6, deadline=None, database=None, derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # to shrink a migration takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
@@ -58,7 +58,7 @@ def test_what_was_written_is_there_after_going_back_and_migrating_again(
     folder = Path(tempfile.mkdtemp(dir=room))
     with closing(begun(migrated, folder)) as found:
         writer = Writer(found, lambda several: data.draw(st.sampled_from(several)))
-        for _ in range(data.draw(st.integers(1, 20))):
+        for _ in range(data.draw(st.integers(1, 15))):
             writer.write()
             if data.draw(st.booleans()):
                 found.drain(data.draw(_LIMITS))
@@ -81,7 +81,7 @@ def test_drained_in_any_pieces_and_over_again_it_comes_to_the_same(
     folder = Path(tempfile.mkdtemp(dir=room))
     with closing(begun(migrated, folder)) as found:
         writer = Writer(found, lambda several: data.draw(st.sampled_from(several)))
-        for _ in range(data.draw(st.integers(1, 20))):
+        for _ in range(data.draw(st.integers(1, 15))):
             writer.write()
         pieces = data.draw(st.lists(st.sampled_from([1, 2, 5]), max_size=8))
         for limit in pieces:
