@@ -112,10 +112,14 @@ class Candidate:
         gates: Mapping[str, int],
         until: str = "cleanup",
         keep_writes: bool = False,
+        lockstep: bool = False,
     ) -> Lockstep:
-        """Start `apply` or `rollback` behind gates, by the control port of each service's."""
-        line = request(tree, until=until, gates=gates, keep_writes=keep_writes)
-        return Lockstep(self._start(op), op, line, timeout_s=self.timeout_s, walking=False)
+        """Start a command behind gates, by the control port of each service's.
+
+        With `lockstep` it waits at every start and end of a step.
+        """
+        line = request(tree, until=until, gates=gates, keep_writes=keep_writes, lockstep=lockstep)
+        return Lockstep(self._start(op), op, line, timeout_s=self.timeout_s, walking=lockstep)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Driver]:

@@ -127,10 +127,22 @@ class LineProcess:
         except subprocess.TimeoutExpired as error:
             raise DeadlineError("no end in time") from error
 
+    def freeze(self) -> None:
+        """Send SIGSTOP to the whole group: it stands still until `thaw`."""
+        if self.running:
+            self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the group go on after `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, number)
+
     def kill(self) -> int:
         """Send SIGKILL to the whole group, wait for the child, return its exit code."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         return self._child.wait()
 
     def stderr_tail(self) -> str:

@@ -274,6 +274,14 @@ class Lockstep:
         """Let the candidate go on from the pause it is at."""
         self._process.send("{}")
 
+    def freeze(self) -> None:
+        """Send SIGSTOP: the candidate stands still until `thaw`."""
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        """Let the candidate go on after `freeze`."""
+        self._process.thaw()
+
     def kill(self) -> Outcome:
         """Send SIGKILL where the candidate stands; the outcome is indefinite."""
         code = self._process.kill()

@@ -79,7 +79,8 @@ def _checks(scenario: Scenario) -> list[str]:
     from harness.judge import CHECKER_NAMES, FOR_LIVE, chosen_checkers  # noqa: PLC0415
 
     if scenario.live is not None:
-        return [name for name in CHECKER_NAMES if name in FOR_LIVE]
+        asked = {*FOR_LIVE, "convergence"} if scenario.live.faults else set(FOR_LIVE)
+        return [name for name in CHECKER_NAMES if name in asked]
     chosen = chosen_checkers(
         scenario.checkers,
         Candidate.load(scenario.candidate or DEFAULT_MANIFEST),

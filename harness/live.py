@@ -13,18 +13,20 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from harness.candidate import Candidate, Outcome
+from harness.candidate import Candidate, Event, Outcome
 from harness.candidate_services import Service, stand_ins
 from harness.checkers import downtime, history
 from harness.checkers.evidence import Evidence
 from harness.checkers.holdings import Holding, Shape, forget_load, holding
 from harness.errors import BadInputError, EnvironmentFaultError
 from harness.fixture.folder import fixtures_folder
+from harness.harmed import Harmed
 from harness.history import History
 from harness.judge import FOR_LIVE, Judge
 from harness.load import Load
 from harness.mapping import Mapping as Declared
 from harness.model import DATABASES, CheckResult, Finding
+from harness.nemeses.meanwhile import FAULT, MENDED, Place, small_disk
 from harness.progress import Tell, nobody
 from harness.providers import Providers, providers
 from harness.run import RunResult
@@ -57,7 +59,8 @@ def migrate_live(
     BadInputError where the candidate declares no gate, or serves nothing that was there before.
     """
     began = time.monotonic()
-    judge = Judge(frozenset(FOR_LIVE), tell, replay)
+    wanted = {*FOR_LIVE, "convergence"} if live.faults else set(FOR_LIVE)
+    judge = Judge(frozenset(wanted), tell, replay)
     fresh(out).mkdir()
     with ExitStack() as stack:
         story = _Story(fixture, candidate, out, live=live, seed=seed, judge=judge, stack=stack)
@@ -93,7 +96,10 @@ class _Story:
         self.candidate, self.out, self.live, self.judge = candidate, out, live, judge
         self.stack = stack
         self.before = Snapshot.of(lay(fixture, out / "before"))
-        self.tree = lay(fixture, out / "tree")
+        disk = None
+        if any(fault.harm == "fill" for fault in live.faults):
+            disk = stack.enter_context(small_disk(out / "disk"))
+        self.tree = lay(fixture, (disk or out) / "tree")
         self.seen: Providers = stack.enter_context(providers())
         self.legacy = {
             service.name: self._process(replace(service, directory=self.tree))
@@ -110,6 +116,25 @@ class _Story:
             rate=live.rate,
         )
         self.histories: list[CheckResult] = []
+        self.held: set[str] = set()
+        self.harmed = (
+            Harmed(
+                candidate,
+                Place(
+                    gate=self.gates,
+                    legacy=self.legacy,
+                    unified=self.unified,
+                    tree=self.tree,
+                    disk=disk,
+                ),
+                faults=live.faults,
+                gates=self.control,
+                seed=seed,
+                judge=judge,
+            )
+            if live.faults
+            else None
+        )
 
     def _process(self, service: Service, **environment: str) -> Running:
         running = Running(
@@ -164,10 +189,14 @@ class _Story:
             judge.violations.append(Finding(rule="candidate/service", cause=str(error)))
         log = self.load.history()
         judge.add(_joined("history", self.histories))
-        judge.add(downtime.check(log, downtime.Limits(failed_max=0)))
+        judge.add(downtime.check(log, downtime.Limits(failed_max=0), excused={FAULT: (MENDED,)}))
+        if self.harmed is not None:
+            judge.add(self.harmed.result())
 
     def _under_load(self) -> None:
         for number in range(1, self.live.rounds + 1):
+            if self.harmed is not None:
+                self.harmed.begin(number, self.load.mark)
             self._warm()
             if not self._apply("shadow"):
                 return
@@ -186,6 +215,8 @@ class _Story:
             for one in self.unified.values():
                 one.stop()
             self._judge_legacy(number)
+            if self.harmed is not None:
+                self.harmed.end()
 
     def _warm(self) -> None:
         """Let the clients go on for a while; a load that is stuck is a finding of `downtime`."""
@@ -202,26 +233,38 @@ class _Story:
         """Run one command, marking when it holds which service's requests."""
         name = f"apply until {until}" if op == "apply" else op
         self.load.mark(until if op == "apply" else op)
-        with (
-            self.judge.step(name),
-            self.candidate.go_live(
-                op, self.tree, gates=self.control, until=until, keep_writes=keep_writes
-            ) as command,
-        ):
-            while (event := command.next_pause()) is not None:
-                if event.get("phase") == (until if op == "apply" else op):
-                    self._mark(str(event["event"]), str(event.get("step")))
-            outcome: Outcome = self.judge.heard(command.finish())
+        with self.judge.step(name):
+            if self.harmed is None:
+                outcome = self._undisturbed(op, until=until, keep_writes=keep_writes)
+            else:
+                outcome = self.harmed.run(op, until=until, keep_writes=keep_writes, seen=self._mark)
+        for service in sorted(self.held):
+            self.load.mark("back-out", service)
+        self.held.clear()
         if not outcome.ok:
             self.judge.failed(outcome)
         return outcome.ok
 
-    def _mark(self, event: str, step: str) -> None:
-        mark = "hold" if event == "step_started" else "release"
-        name = step.partition(".")[2]
+    def _undisturbed(self, op: str, *, until: str, keep_writes: bool) -> Outcome:
+        with self.candidate.go_live(
+            op, self.tree, gates=self.control, until=until, keep_writes=keep_writes
+        ) as command:
+            while (event := command.next_pause()) is not None:
+                if event.get("phase") == (until if op == "apply" else op):
+                    self._mark(event)
+            return self.judge.heard(command.finish())
+
+    def _mark(self, event: Event) -> None:
+        name = str(event.get("step")).partition(".")[2]
         for service in self.gates if name == "services" else [name]:
-            if service in self.gates:
-                self.load.mark(mark, service)
+            if service not in self.gates:
+                continue
+            if event["event"] == "step_started":
+                self.load.mark("hold", service)
+                self.held.add(service)
+            else:
+                self.load.mark("release", service)
+                self.held.discard(service)
 
     # What is judged ------------------------------------------------------------------------------
 

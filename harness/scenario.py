@@ -19,6 +19,7 @@ from harness.yaml_file import YamlFile
 
 __all__ = [
     "Expectation",
+    "Fault",
     "FixtureSource",
     "Kill",
     "LiveLoad",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 _SHOWN_CHARACTERS = 60
+_LASTS_S = {"kill": 0.0, "stop": 1.5, "lock": 1.0, "fill": 1.0}
+"""Each harm, and how long it lasts where a fault does not say so."""
 _TRIED = ("contract", "api", "durability", "containers")
 
 
@@ -103,17 +106,36 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Harm done to what runs in a live migration: `harm` is `kill`, `stop`, `lock` or `fill`.
+
+    It is done to `target`: the migration's command, the gates, the legacy services or the unified
+    ones; a database, where it is locked; the tree, where its disk is filled. It is done `at` steps,
+    each named by itself or by its phase: `before` it or in its midst (`mid`), a migration is killed
+    `after` it too; `times` in each of them. It lasts for `seconds`.
+    """
+
+    harm: str
+    target: str
+    at: tuple[str, ...] = ()
+    when: tuple[str, ...] = ("mid",)
+    times: int = 1
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLoad:
     """The load under which a scenario migrates live, there and back `rounds` times.
 
     `connections` clients send `rate` requests a second in all, as fast as they are answered where
-    it is None; before and after each phase they go on for `seconds`.
+    it is None; before and after each phase they go on for `seconds`. Meanwhile there are `faults`.
     """
 
     rate: float | None = 200.0
     connections: int = 16
     seconds: float = 1.0
     rounds: int = 1
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +227,7 @@ class _Reader(YamlFile):
             kills=(_kill(data["nemesis"]["kill"]),) if "nemesis" in data else (),
             checkers=None if checkers is None else tuple(checkers),
             trial=trial_of(data["services"], seed) if "services" in data else Trial(),
-            live=LiveLoad(**data["live"]) if "live" in data else None,
+            live=self._live(data["live"]) if "live" in data else None,
             expect=Expectation(
                 verdict=expect.get("verdict", "valid"), rules=tuple(expect.get("rules", ()))
             ),
@@ -243,6 +265,28 @@ class _Reader(YamlFile):
             else {name: None if sql is None else tuple(sql) for name, sql in inline.items()},
             log=self._log(data.get("log")),
             config=data.get("config", "none"),
+        )
+
+    def _live(self, data: dict[str, Any]) -> LiveLoad:
+        faults = [self._fault(number, given) for number, given in enumerate(data.get("faults", ()))]
+        return LiveLoad(**{**data, "faults": tuple(faults)})
+
+    def _fault(self, number: int, data: dict[str, Any]) -> Fault:
+        where = ("live", "faults", number)
+        harms = [harm for harm in _LASTS_S if harm in data]
+        if len(harms) != 1:
+            raise self.wrong(where, f"a fault is exactly one of {', '.join(_LASTS_S)}")
+        harm = harms[0]
+        target = str(data[harm])
+        if "after" in data.get("when", ()) and (harm, target) != ("kill", "migration"):
+            raise self.wrong(where, "only a migration can be killed `after` a step", key="when")
+        return Fault(
+            harm=harm,
+            target=target,
+            at=tuple(data.get("at", ())),
+            when=tuple(data.get("when", ("mid",))),
+            times=data.get("times", 1),
+            seconds=float(data.get("seconds", _LASTS_S[harm])),
         )
 
     def _log(self, log: str | dict[str, str] | None) -> bytes | None:

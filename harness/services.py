@@ -185,6 +185,14 @@ class Running(Live):
         self._signal(signal.SIGKILL)
         return self._child.wait()
 
+    def freeze(self) -> None:
+        """Send SIGSTOP to the process and its children: they stand still until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on after `freeze`."""
+        self._signal(signal.SIGCONT)
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._child is not None  # noqa: S101 - callers saw to it
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,0 +1,323 @@
+"""Harm that is done while a migration goes there and back live, at its steps and amid them."""
+
+from __future__ import annotations
+
+import abc
+import random
+import subprocess
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from harness.candidate import Event, Lockstep, Outcome
+from harness.errors import BadInputError
+from harness.model import DATABASES
+from harness.scenario import Fault
+from harness.services import Running
+from harness.suggest import did_you_mean
+
+__all__ = ["FAULT", "MENDED", "Nemesis", "Place", "Strike", "small_disk", "strikes"]
+
+FAULT, MENDED = "fault", "mended"
+"""The marks around harm to gates, services and databases: what fails between them is excused."""
+_MIGRATION = "migration"
+_SERVICES = ("gate", "legacy", "unified")
+_GIVING_BACK = "rollback.services"
+_AMID_S = 0.05
+_LOCK_S = 10.0
+_BLOCK_BYTES = 1 << 20
+_DISK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a live migration runs: its gates and services by the legacy service's name.
+
+    `disk` is a small file system that holds the tree and nothing else, where there is one.
+    """
+
+    gate: Mapping[str, Running]
+    legacy: Mapping[str, Running]
+    unified: Mapping[str, Running]
+    tree: Path
+    disk: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strike:
+    """One harm: to `victim`, `delay_s` after the moment of `step` that `when` names."""
+
+    fault: Fault
+    victim: str
+    step: str
+    when: str
+    delay_s: float = 0.0
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        where = {"before": "before", "after": "after", "mid": "amid"}[self.when]
+        victim = "" if self.victim == self.fault.target else f" of {self.victim}"
+        return f"{self.fault.harm} of {self.fault.target}{victim} {where} {self.step}"
+
+    @property
+    def of_migration(self) -> bool:
+        """Whether it is the command itself that is harmed."""
+        return self.fault.target == _MIGRATION
+
+
+def strikes(
+    faults: Iterable[Fault], steps: Iterable[tuple[str, str]], services: Iterable[str], seed: int
+) -> list[Strike]:
+    """Return what `faults` mean, given each (phase, step); random moments are drawn from `seed`.
+
+    A step that moves one service harms that one's gate and services, any other those of all.
+    BadInputError where a fault names a step that there is not.
+    """
+    walked, moved = list(steps), list(services)
+    names = {name for pair in walked for name in pair}
+    drawn = random.Random(f"faults/{seed}")  # noqa: S311 - no secret
+    found = []
+    for fault in faults:
+        for name in fault.at:
+            if name not in names:
+                raise BadInputError(f"`live.faults` names {name!r}{did_you_mean(name, names)}")
+        for phase, step in walked:
+            if not _is_meant(fault, phase, step, moved):
+                continue
+            found += [
+                Strike(
+                    fault=fault,
+                    victim=victim,
+                    step=step,
+                    when=when,
+                    delay_s=drawn.uniform(0, _AMID_S) if when == "mid" else 0.0,
+                )
+                for when in fault.when
+                for _ in range(fault.times)
+                for victim in _victims(fault, step, moved)
+            ]
+    return found
+
+
+def _is_meant(fault: Fault, phase: str, step: str, services: list[str]) -> bool:
+    if fault.at:
+        return phase in fault.at or step in fault.at
+    if fault.harm == "kill" and fault.target == _MIGRATION:
+        return True
+    return step == _GIVING_BACK or (phase == "cutover" and step.partition(".")[2] in services)
+
+
+def _victims(fault: Fault, step: str, services: list[str]) -> list[str]:
+    if fault.harm not in ("kill", "stop") or fault.target not in _SERVICES:
+        return [fault.target]
+    of_step = step.partition(".")[2]
+    return [of_step] if of_step in services else services
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """Yield a small file system of its own, mounted at `folder`; None where we may not mount."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "devflow", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except OSError:
+        done = None
+    if done is None or done.returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
+class _Harm(abc.ABC):
+    @abc.abstractmethod
+    def begin(self) -> None: ...
+
+    @abc.abstractmethod
+    def end(self) -> None: ...
+
+
+class _Killed(_Harm):
+    def __init__(self, victim: Running) -> None:
+        self._victim = victim
+
+    def begin(self) -> None:
+        self._victim.kill()
+
+    def end(self) -> None:
+        self._victim.start()
+
+
+class _Stopped(_Harm):
+    def __init__(self, victim: Running | Lockstep) -> None:
+        self._victim = victim
+
+    def begin(self) -> None:
+        self._victim.freeze()
+
+    def end(self) -> None:
+        self._victim.thaw()
+
+
+class _Locked(_Harm):
+    """Somebody else's write transaction; where the database is always busy, there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: apsw.Connection | None = None
+
+    def begin(self) -> None:
+        self._connection = apsw.Connection(str(self._path))
+        self._connection.set_busy_timeout(round(_LOCK_S * 1000))
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def end(self) -> None:
+        if self._connection is not None:
+            with closing(self._connection), suppress(apsw.Error):
+                self._connection.execute("ROLLBACK")
+
+
+class _Filled(_Harm):
+    """A file that takes all the room that its file system has."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ballast = folder / "ballast"
+
+    def begin(self) -> None:
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            for size in (_BLOCK_BYTES, 4096, 1):
+                with suppress(OSError):
+                    while file.write(bytes(size)):
+                        pass
+
+    def end(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+
+class Nemesis:
+    """Strikes once each, as the command comes to the steps; `struck` counts what was done.
+
+    `mark` notes in the load's history when harm begins and ends, from threads of its own.
+    """
+
+    def __init__(
+        self, planned: Iterable[Strike], place: Place, mark: Callable[[str, str], object]
+    ) -> None:
+        """Do nothing yet; `left` are the strikes that have not come to their step."""
+        self.left = list(planned)
+        self.struck: Counter[str] = Counter()
+        self._place = place
+        self._mark = mark
+        self._threads: list[threading.Thread] = []
+        self._alone: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._errors: list[BaseException] = []
+
+    def pass_on(self, event: Event, command: Lockstep) -> tuple[Strike, Outcome] | None:
+        """Strike at a pause of the command and let it go on; the strike where that killed it."""
+        step = str(event.get("step"))
+        if event["event"] == "step_done":
+            if event.get("skipped") is True:  # an earlier kill came after it was durable
+                self.left = [s for s in self.left if (s.step, s.when) != (step, "mid")]
+            killed = self._kill(command, step, "after")
+            if killed is None:
+                command.release()
+            return killed
+        for strike in self._take(step, "before"):
+            self._harm(strike, command, at_once=True)
+        if (killed := self._kill(command, step, "before")) is not None:
+            return killed
+        command.release()
+        for strike in self._take(step, "mid"):
+            self._harm(strike, command, at_once=False)
+        return self._kill(command, step, "mid")
+
+    def settle(self) -> None:
+        """Wait until all harm has ended; raises what went wrong with it."""
+        while self._threads:
+            self._threads.pop().join()
+        if self._errors:
+            raise self._errors.pop()
+
+    def _take(self, step: str, when: str) -> Iterator[Strike]:
+        """Yield and forget what is to be done to others than a killed migration."""
+        for strike in list(self.left):
+            kills = strike.of_migration and strike.fault.harm == "kill"
+            if (strike.step, strike.when) == (step, when) and not kills:
+                self.left.remove(strike)
+                yield strike
+
+    def _kill(self, command: Lockstep, step: str, when: str) -> tuple[Strike, Outcome] | None:
+        for strike in self.left:
+            if (strike.step, strike.when) == (step, when) and strike.of_migration:
+                self.left.remove(strike)
+                time.sleep(strike.delay_s)
+                outcome = command.kill()
+                self._count(strike)
+                self._mark("kill", str(strike))
+                return strike, outcome
+        return None
+
+    def _count(self, strike: Strike) -> None:
+        noun = {"kill": "kills", "stop": "stops", "lock": "locks", "fill": "full disks"}
+        of = "" if strike.fault.harm == "fill" else f" of {strike.fault.target}"
+        self.struck[noun[strike.fault.harm] + of] += 1
+
+    def _harm(self, strike: Strike, command: Lockstep, *, at_once: bool) -> None:
+        alone = self._alone[str((strike.fault.target, strike.victim))]
+        begun = threading.Event()
+
+        def run() -> None:
+            try:
+                time.sleep(strike.delay_s)
+                with alone:  # no two harms to one at once
+                    self._last(strike, self._harm_of(strike, command), begun)
+            except BaseException as error:
+                self._errors.append(error)
+            finally:
+                begun.set()
+
+        thread = threading.Thread(target=run, name=str(strike), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        if at_once:
+            begun.wait()
+
+    def _last(self, strike: Strike, harm: _Harm, begun: threading.Event) -> None:
+        note = str(strike)
+        # A migration that stands still keeps nobody waiting who is not held: it excuses nothing.
+        marks = ("stop", "go on") if strike.of_migration else (FAULT, MENDED)
+        self._mark(marks[0], note)
+        try:
+            harm.begin()
+            self._count(strike)
+            begun.set()
+            time.sleep(strike.fault.seconds)
+        finally:
+            harm.end()
+            self._mark(marks[1], note)
+
+    def _harm_of(self, strike: Strike, command: Lockstep) -> _Harm:
+        fault = strike.fault
+        if fault.harm == "lock":
+            return _Locked(self._place.tree / DATABASES[fault.target])
+        if fault.harm == "fill":
+            assert self._place.disk is not None  # noqa: S101 - else nothing is planned
+            return _Filled(self._place.disk)
+        if strike.of_migration:
+            return _Stopped(command)
+        ones: Mapping[str, Running] = getattr(self._place, fault.target)
+        victim = ones[strike.victim]
+        if not victim.alive:
+            raise BadInputError(
+                f"`live.faults` harms {victim.service.name} at {strike.step}, where it does not run"
+            )
+        return _Killed(victim) if fault.harm == "kill" else _Stopped(victim)
