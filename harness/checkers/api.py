@@ -32,7 +32,9 @@ _VERIFIES: Final = (
     " what is wrong is refused, and what is refused changes nothing; afterwards SQLite finds the"
     " database sound, no reference dangles that did not before, full-text indexes are in step, no"
     " vector is without its block nor block of the vector store without its vector, and"
-    " cost_analytics is its opening balance and the sum of its usage."
+    " cost_analytics is its opening balance and the sum of its usage; what entities are mentioned"
+    " together, related and believed follows from what was learned and said, each thing once, and"
+    " what is believed of a platform from the outcomes that were reported."
 )
 _DOES_NOT_VERIFY: Final = (
     "That the descriptions promise what a client needs; what only requests side by side, or"
