@@ -117,19 +117,22 @@ class Proxy:
     ) -> None:
         """Serve one client's connection, request after request."""
         client = _Peer(h11.SERVER, reader, writer)
-        with suppress(ConnectionError, h11.RemoteProtocolError, h11.LocalProtocolError):
-            while True:
-                request = await client.next()
-                if not isinstance(request, h11.Request):
-                    break
-                try:
-                    async with self.gate.passing() as side:
-                        await self._exchange(client, request, self._sides[side])
-                except HeldTooLongError:
-                    await _refuse(client, 503, "the service is being moved; try again in a second")
-                if not client.renew():
-                    break
+        with suppress(ConnectionError, h11.LocalProtocolError):
+            try:
+                await self._serve(client)
+            except h11.RemoteProtocolError as error:
+                await _refuse(client, error.error_status_hint, f"this is no HTTP: {error}")
         writer.close()
+
+    async def _serve(self, client: _Peer) -> None:
+        while isinstance(request := await client.next(), h11.Request):
+            try:
+                async with self.gate.passing() as side:
+                    await self._exchange(client, request, self._sides[side])
+            except HeldTooLongError:
+                await _refuse(client, 503, "the service is being moved; try again in a second")
+            if not client.renew():
+                break
 
     async def _exchange(self, client: _Peer, request: h11.Request, side: _Side) -> None:
         """Pass one request on, and its answer back."""

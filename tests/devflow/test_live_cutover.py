@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -160,3 +161,27 @@ def test_a_killed_proxy_begins_on_the_side_that_answers(tree: LegacyTree, tmp_pa
         cut_over(at, "database-manager", front.gate, Limits())
         front.proxy.restart()
         assert front.gate.state()["side"] == UNIFIED
+
+
+def test_what_is_no_http_is_refused_in_one_sentence(tree: LegacyTree, tmp_path: Path) -> None:
+    place(tree)
+    with fronted(tree, tmp_path) as front:
+        with socket.create_connection(("127.0.0.1", front.proxy.port), 5) as client:
+            client.sendall(b"what is this\r\n\r\n")
+            answer = client.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"this is no HTTP" in answer
+        assert httpx.get(front.url + "/memory").status_code == 200
+
+
+def test_a_service_that_is_gone_is_told_and_the_gate_goes_on(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    place(tree)
+    with fronted(tree, tmp_path) as front:
+        front.legacy.kill()
+        assert httpx.get(front.url + "/memory").json() == {
+            "error": "the service behind this port does not answer"
+        }
+        front.legacy.start()
+        assert httpx.get(front.url + "/memory").status_code == 200
