@@ -11,6 +11,7 @@ from devflow.migration.errors import MigrationError
 
 __all__ = ["GateControl"]
 
+_HOST = "127.0.0.1"
 _SPARE_S = 5.0
 
 
@@ -27,12 +28,22 @@ class GateControl:
         answer = self._ask({"op": "hold", "drain_s": drain_s, "lease_s": lease_s}, drain_s)
         return bool(answer["ok"])
 
+    def hold_if_there(self, *, drain_s: float, lease_s: float) -> bool:
+        """Hold, for the way back; where no proxy stands at the port, there is nobody to hold."""
+        try:
+            socket.create_connection((_HOST, self.port), _SPARE_S).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # it may be there and busy: `hold` says what is the matter
+            pass
+        return self.hold(drain_s=drain_s, lease_s=lease_s)
+
     def release(self, side: str) -> None:
         """Open towards `legacy` or `unified`."""
         self._ask({"op": "release", "side": side})
 
     def state(self) -> dict[str, Any]:
-        """Return what the proxy says of itself: `side`, `in_flight`, `waiting`, `passed`."""
+        """Return what the proxy says of itself: `side`, `in_flight`, `latency_ms`, …."""
         return self._ask({"op": "state"})
 
     def let_go(self, side: str) -> None:
@@ -42,7 +53,7 @@ class GateControl:
 
     def _ask(self, said: dict[str, object], wait_s: float = 0.0) -> dict[str, Any]:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), _SPARE_S) as connection:
+            with socket.create_connection((_HOST, self.port), _SPARE_S) as connection:
                 connection.settimeout(wait_s + _SPARE_S)
                 with connection.makefile("rw") as lines:
                     lines.write(json.dumps(said) + "\n")

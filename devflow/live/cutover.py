@@ -10,7 +10,7 @@ requests held, until this is run again, which goes on there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from devflow.live.authority import LEGACY, SOURCE_OF, UNIFIED, authority_of, giv
 from devflow.live.catching_up import behind, catch_up
 from devflow.live.control import GateControl
 from devflow.live.following import following
+from devflow.live.throttle import Throttle
 from devflow.migration.database import open_writable, transaction
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
@@ -49,14 +50,22 @@ class _LateError(Exception):
     """The attempt would keep clients waiting for too long."""
 
 
-def follow(connection: apsw.Connection, source: str, *, near: int = 0) -> int:
+def follow(
+    connection: apsw.Connection,
+    source: str,
+    *,
+    near: int = 0,
+    before_each: Callable[[], None] | None = None,
+) -> int:
     """Catch up until at most `near` notes are left; return how many were taken up.
 
-    Each round is shorter than the one before, unless more is written than can be followed: then
-    the writers are given no less room, and it goes on.
+    `before_each` portion something may wait, as a `Throttle` does. Each round is shorter than the
+    one before, unless more is written than can be followed: then it goes on.
     """
     notes = 0
     while behind(connection, source) > near:
+        if before_each is not None:
+            before_each()
         notes += catch_up(connection, source).notes
     return notes
 
@@ -74,7 +83,7 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
             return {}
         for attempt in range(1, limits.attempts + 1):
             if source is not None:
-                follow(unified, source, near=_NEAR)
+                follow(unified, source, near=_NEAR, before_each=Throttle([gate]).wait)
             with suppress(_LateError):
                 return {"attempts": attempt, **_attempt(tree, unified, service, gate, limits)}
             time.sleep(limits.pause_s)

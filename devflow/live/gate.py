@@ -11,6 +11,7 @@ import apsw
 __all__ = ["Gate", "HeldTooLongError"]
 
 _ASK_AGAIN_S = 0.02
+_NEW_SHARE = 0.05
 WAIT_S_MAX = 30.0
 """How long a request is held at most; then it is told to come again."""
 
@@ -35,6 +36,7 @@ class Gate:
         self.passed = 0
         self.waiting = 0
         self.holds = 0
+        self.latency_ms = 0.0
         self._open = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -61,6 +63,10 @@ class Gate:
             self.in_flight -= 1
             if not self.in_flight:
                 self._empty.set()
+
+    def answered(self, took_s: float) -> None:
+        """Take note of how long an answer took; `latency_ms` is a mean that forgets."""
+        self.latency_ms += _NEW_SHARE * (took_s * 1000 - self.latency_ms)
 
     async def hold(self, *, drain_s: float, lease_s: float) -> bool:
         """Let nothing new pass, and wait for what is in flight; return whether that has ended.

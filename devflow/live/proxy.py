@@ -128,7 +128,9 @@ class Proxy:
         while isinstance(request := await client.next(), h11.Request):
             try:
                 async with self.gate.passing() as side:
+                    begun = time.monotonic()
                     await self._exchange(client, request, self._sides[side])
+                    self.gate.answered(time.monotonic() - begun)
             except HeldTooLongError:
                 await _refuse(client, 503, "the service is being moved; try again in a second")
             if not client.renew():
@@ -236,6 +238,7 @@ class Control:
             "waiting": gate.waiting,
             "passed": gate.passed,
             "holds": gate.holds,
+            "latency_ms": gate.latency_ms,
         }
 
 

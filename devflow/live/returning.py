@@ -32,6 +32,7 @@ from devflow.live.later import SIDECAR
 from devflow.live.putting import put_over
 from devflow.live.reverse_log import LOG
 from devflow.migration import validation
+from devflow.migration.backups import manifest_of
 from devflow.migration.database import (
     has_table,
     number,
@@ -48,6 +49,7 @@ __all__ = [
     "export_writes",
     "forget",
     "give_back",
+    "prove",
     "put_root_back",
     "returning_root",
     "set_older_aside",
@@ -101,6 +103,27 @@ def drain_live(tree: Tree) -> Counts:
                 return {"rows": rows, "rows kept beside": sum(done.kept.values())}
 
 
+def prove(tree: Tree) -> Counts:
+    """Show, before any service is moved, that the way back can be gone: go its first steps.
+
+    Raises `MigrationError` where it cannot: then no cutover begins.
+    """
+    if not _is_captured(tree):
+        text = f"nobody notes what is written to {tree.path('root')}; roll back and begin anew"
+        raise MigrationError("no-way-back", text, definite=False)
+    kept = manifest_of(tree.backup("before"))["databases"]
+    if kept["root"]["state"] == "sqlite":
+        if not returning_root(tree).exists():
+            text = f"{returning_root(tree)} is gone, so the root could not be put back; roll back"
+            raise MigrationError("no-way-back", text, definite=False)
+        with closing(open_source(returning_root(tree))) as root:
+            answers = root.execute("PRAGMA quick_check(1)").fetchall()
+        if answers != [("ok",)]:
+            text = f"{returning_root(tree)} is damaged ({answers[0][0]}); roll back and begin anew"
+            raise MigrationError("no-way-back", text, definite=False)
+    return drain_live(tree)
+
+
 def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
     """Let the legacy services answer again; return how long requests were held.
 
@@ -137,7 +160,7 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
 
 
 def _hold(gate: GateControl, limits: Limits) -> bool:
-    return gate.hold(drain_s=limits.hold_s / 2, lease_s=limits.lease_s)
+    return gate.hold_if_there(drain_s=limits.hold_s / 2, lease_s=limits.lease_s)
 
 
 def _let_go(gates: Gates, names: Mapping[str, object] | list[str], side: str) -> None:

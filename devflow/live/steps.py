@@ -26,6 +26,7 @@ from devflow.live.following import (
     take_capture_out,
 )
 from devflow.live.putting import put_over
+from devflow.live.throttle import Throttle
 from devflow.migration import backups, phases, validation
 from devflow.migration.database import (
     copy_database,
@@ -66,9 +67,10 @@ def live_way(gates: Gates, limits: Limits | None = None) -> Way:
         Step("backup", "backup.capture", begin_capture),
         Step("backup", "backup.before", _back_up("before")),
         *shadow,
-        Step("shadow", "shadow.follow", _follow),
+        Step("shadow", "shadow.follow", partial(_follow, gates=gates)),
         Step("shadow", "shadow.put", _put),
         Step("cutover", "cutover.unbroken", _check_unbroken),
+        Step("cutover", "cutover.way-back", returning.prove),
         Step("cutover", "cutover.backup-during", _back_up("during")),
         *(
             Step("cutover", f"cutover.{name}", _cut_over(name, gates[name], limits or Limits()))
@@ -150,10 +152,10 @@ def _back_up(when: str) -> Callable[[Tree], Counts]:
     return run
 
 
-def _follow(tree: Tree) -> Counts:
+def _follow(tree: Tree, *, gates: Gates) -> Counts:
     """Bring the shadow near to what the sources are now; from here on it follows their notes."""
     captured = _captured(tree)
-    notes = 0
+    notes, throttle = 0, Throttle(gates.values())
     let_go()
     with following(tree, tree.shadow) as shadow:
         index_origins(shadow)
@@ -164,11 +166,11 @@ def _follow(tree: Tree) -> Counts:
                 give_authority(shadow, service, LEGACY)
             lines = follow_log(shadow, tree.path("registry"))["lines"]
         for source in SOURCES:
-            notes += follow(shadow, source)
+            notes += follow(shadow, source, before_each=throttle.wait)
         returning.set_older_aside(tree)
         # From here on whoever writes to it is noted: in the root's place, that may be anybody.
         reverse.install(shadow)
-    return {"notes": notes, "lines": lines}
+    return {"notes": notes, "lines": lines, "waited ms": round(throttle.waited_s * 1000)}
 
 
 def _put(tree: Tree) -> Counts:
@@ -254,7 +256,8 @@ def _hold_all(gates: Gates, limits: Limits) -> Callable[[Tree], Counts]:
     def run(tree: Tree) -> Counts:
         del tree
         held = sum(
-            gate.hold(drain_s=limits.hold_s, lease_s=limits.lease_s) for gate in gates.values()
+            gate.hold_if_there(drain_s=limits.hold_s, lease_s=limits.lease_s)
+            for gate in gates.values()
         )
         return {"gates held": held}
 
