@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from devflow.live.dirty import POSITION, Dirty, keys_in, position_of, save_position, stretch
+from devflow.live.dirty import POSITION, Dirty, keys_in, log_of, position_of, save_position, stretch
 from devflow.live.images import Image
 from devflow.live.reverse_log import captured
 from devflow.live.typed import Cell, escaped, insert, reading, select, without_triggers
@@ -108,7 +108,8 @@ def _write_back(
     limit_rows: int | None,
     tally: Tally,
 ) -> int:
-    after = position_of(connection)
+    log = log_of(unified)
+    after = position_of(connection, log)
     with reading(unified):
         dirty = stretch(unified, after, limit_rows)
         if dirty.upto == after:
@@ -121,10 +122,12 @@ def _write_back(
         work += _carried_work(unified, connection, source, dirty)
     done = []
     with without_triggers(connection):
+        if not after:  # what another log's rows became says nothing of this one's
+            connection.execute(f"DROP TABLE IF EXISTS {ROWS}")
         connection.execute(_CREATE_ROWS)
         for each in work:
             done.append((each.name, _apply(connection, each, last=not dirty.behind)))
-        save_position(connection, dirty.upto)
+        save_position(connection, dirty.upto, log)
     for name, (written, deleted, unchanged) in done:
         tally.note(name, written=written, deleted=deleted, unchanged=unchanged)
     return dirty.behind
@@ -233,6 +236,10 @@ def _carried_work(
             continue
         names = [n for n, generated in columns(unified, "main", carried).items() if not generated]
         key = keyed[carried] or "NULL"
+        every = set(keys)
+        if whole and keyed[carried]:
+            found_rows = connection.execute(f"SELECT {keyed[carried]} FROM {quote(table)}")
+            every = {int(str(row)) for (row,) in found_rows}
         rest = quote(carried) + ("" if whole else f" WHERE {key} {_IN}")
         rows = select(unified, [key, *map(quote, names)], rest, () if whole else (keys_in(keys),))
         wanted = [
@@ -245,8 +252,8 @@ def _carried_work(
                 table=table,
                 wanted=wanted,
                 keys=(),
-                rows=frozenset(keys),
-                whole=whole,
+                rows=frozenset(every),
+                whole=whole and not keyed[carried],
                 sequence=_sequence(unified, carried),
             )
         )

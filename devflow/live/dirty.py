@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import apsw
 
-from devflow.live.reverse_log import LOG
+from devflow.live.reverse_log import LOG, START
 from devflow.migration.database import has_table, number
 from devflow.migration.errors import MigrationError
 
-__all__ = ["POSITION", "Dirty", "check_noted", "keys_in", "position_of", "save_position", "stretch"]
+__all__ = ["POSITION", "Dirty", "keys_in", "log_of", "position_of", "save_position", "stretch"]
 
 POSITION = "reverse_position"
 
@@ -34,11 +34,15 @@ class Dirty:
         return self.keys.get(table, ())
 
 
-def check_noted(unified: apsw.Connection) -> None:
-    """Raise `MigrationError` where nobody notes what is written."""
+def log_of(unified: apsw.Connection) -> int:
+    """Return the log's own number, by which a position is known to be in it.
+
+    Raises `MigrationError` where nobody notes what is written.
+    """
     if not has_table(unified, "main", LOG):
         text = "nobody notes what is written to the unified database; install the capture first"
         raise MigrationError("no-capture", text)
+    return number(unified, f"SELECT key FROM {START} WHERE target = ''")
 
 
 def stretch(unified: apsw.Connection, after: int, limit_rows: int | None) -> Dirty:
@@ -65,15 +69,18 @@ def keys_in(keys: Iterable[int]) -> str:
     return json.dumps(list(keys))
 
 
-def position_of(connection: apsw.Connection) -> int:
-    """Return how far of the log this database has."""
+def position_of(connection: apsw.Connection, log: int | None = None) -> int:
+    """Return how far of the log this database has; 0 where `log` names another than it has."""
     if not has_table(connection, "main", POSITION):
         return 0
-    return number(connection, f"SELECT max(n) FROM {POSITION}")
+    found = connection.execute(f"SELECT n, log FROM {POSITION}").fetchall()[0]
+    return 0 if log is not None and found[1] != log else int(str(found[0]))
 
 
-def save_position(connection: apsw.Connection, upto: int) -> None:
+def save_position(connection: apsw.Connection, upto: int, log: int) -> None:
     """Write how far this database has the log, in the transaction of what it has."""
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {POSITION} (n INTEGER NOT NULL)")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {POSITION} (n INTEGER NOT NULL, log INTEGER NOT NULL)"
+    )
     connection.execute(f"DELETE FROM {POSITION}")
-    connection.execute(f"INSERT INTO {POSITION} VALUES (?)", (upto,))
+    connection.execute(f"INSERT INTO {POSITION} VALUES (?, ?)", (upto, log))

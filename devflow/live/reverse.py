@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from devflow.live.applying import Tally, forget, write_back
-from devflow.live.dirty import check_noted, position_of
+from devflow.live.dirty import log_of, position_of
 from devflow.live.images import images
 from devflow.live.replaying import Replayed, replay
 from devflow.live.reverse_log import install, last_noted, remove
@@ -74,9 +74,8 @@ def drain(
         for source, connection in legacy.items()
         if sources is None or source in sources
     }
-    check_noted(unified)
-    last = last_noted(unified)
-    if all(position_of(each) == last for each in (*written.values(), sidecar)):
+    log, last = log_of(unified), last_noted(unified)
+    if all(position_of(each, log) == last for each in (*written.values(), sidecar)):
         return Drained(kept=counts_of(sidecar))
     tally, shapes = Tally(), images(unified, legacy)
     behind = [

@@ -5,6 +5,7 @@ The log holds keys only, never values: whoever drains it reads the rows as they 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 import apsw
@@ -36,7 +37,8 @@ _PREFIX = "devflow_reverse_"
 _CREATE = (
     f"CREATE TABLE {LOG} (n INTEGER PRIMARY KEY AUTOINCREMENT, target TEXT NOT NULL, key INTEGER)"
 )
-# The highest key of each table when the noting began: what is gone above it never was there.
+# The highest key of each table when the noting began: what is gone above it never was there. The
+# log's own number stands by no table: a position in another log is none in this one.
 _CREATE_START = f"CREATE TABLE {START} (target TEXT PRIMARY KEY NOT NULL, key INTEGER)"
 # What the migration remembers, and what services reckon anew from the other tables.
 _LEFT_OUT = {
@@ -45,6 +47,7 @@ _LEFT_OUT = {
     *("cost_state", "cost_sums", "knowledge_stale", "memory_embedding_changes"),
     *(LOG, START),
 }
+_CONDITION = re.compile(r"(?is)\)\s*WHERE\b(?!.*\)\s*WHERE\b)(.*)$")
 _ORIGINS = {table.origin for table in PLANNED}
 
 
@@ -140,6 +143,7 @@ def forgive(connection: apsw.Connection, *, after: int) -> None:
 
 def _begin(connection: apsw.Connection, schema: str, tables: Mapping[str, str]) -> None:
     connection.execute(_CREATE_START)
+    connection.execute(f"INSERT INTO {START} VALUES ('', abs(random() / 2))")
     for table, key in tables.items():
         if key:
             connection.execute(
@@ -165,19 +169,26 @@ def _triggers(connection: apsw.Connection, table: str, key: str) -> Iterator[tup
     yield f"{name}_update", "AFTER UPDATE", changed
     yield f"{name}_delete", "AFTER DELETE", _note(table, old) + ";"
     uniques = list(_uniques(connection, table))
+    displaced = [
+        f"{_note(table, f'x.{key}')} FROM {quote(table)} AS x WHERE {alike}"
+        for _, alike, _ in uniques
+        if alike
+    ]
+    # What a unique index over expressions displaces no trigger can name: any row may be.
+    anything = [_note(table, "NULL")] if any(not alike for _, alike, _ in uniques) else []
     if uniques:
-        displaced = [
-            f"{_note(table, f'x.{key}')} FROM {quote(table)} AS x WHERE {alike}"
-            for _, alike in uniques
-        ]
-        named = ", ".join(sorted({quote(column) for names, _ in uniques for column in names}))
-        yield f"{name}_insert_displaces", "BEFORE INSERT", "; ".join(displaced) + ";"
-        others = "; ".join(f"{each} AND x.{key} <> {old}" for each in displaced) + ";"
-        yield f"{name}_update_displaces", f"BEFORE UPDATE OF {named}", others
+        yield f"{name}_insert_displaces", "BEFORE INSERT", "; ".join(displaced + anything) + ";"
+        others = [f"{each} AND x.{key} <> {old}" for each in displaced] + anything
+        named = ", ".join(sorted({quote(column) for names, *_ in uniques for column in names}))
+        every = anything or any(partial for *_, partial in uniques)
+        event = "BEFORE UPDATE" if every else f"BEFORE UPDATE OF {named}"
+        yield f"{name}_update_displaces", event, "; ".join(others) + ";"
 
 
-def _uniques(connection: apsw.Connection, table: str) -> Iterator[tuple[list[str], str]]:
-    """Yield each unique index's columns, and SQL for the rows `x` that NEW would displace."""
+def _uniques(connection: apsw.Connection, table: str) -> Iterator[tuple[list[str], str, bool]]:
+    """Yield each unique index's columns, SQL for the rows `x` that NEW would displace, and whether
+    it is over some rows only. The SQL is empty where the index is over expressions.
+    """
     for _, index, unique, _, partial in connection.execute(
         f"PRAGMA main.index_list({quote(table)})"
     ).fetchall():
@@ -188,21 +199,31 @@ def _uniques(connection: apsw.Connection, table: str) -> Iterator[tuple[list[str
             for row in connection.execute(f"PRAGMA main.index_xinfo({quote(str(index))})")
             if row[5]
         ]
-        if any(row[2] is None for row in parts):
-            continue  # of expressions, which a trigger cannot name
+        where = _where(connection, table, str(index)) if partial else "1"
+        if where is None or any(row[2] is None for row in parts):
+            yield [], "", True
+            continue
+        names = [str(row[2]) for row in parts]
         alike = " AND ".join(
-            f"x.{quote(str(row[2]))} = NEW.{quote(str(row[2]))} COLLATE {row[4]}" for row in parts
+            f"x.{quote(name)} = NEW.{quote(name)} COLLATE {quote(str(row[4]))}"
+            for name, row in zip(names, parts, strict=True)
         )
-        if partial:
-            sql = connection.execute(
-                "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ?", (index,)
-            ).fetchall()[0][0]
-            alike += f" AND ({_where(str(sql))})"
-        yield [str(row[2]) for row in parts], alike
+        yield names, f"{alike} AND ({where})", bool(partial)
 
 
-def _where(sql: str) -> str:
-    return sql[sql.upper().rindex(" WHERE ") + len(" WHERE ") :]
+def _where(connection: apsw.Connection, table: str, index: str) -> str | None:
+    """Return the condition of a partial index; None where it cannot be told."""
+    sql = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE type = 'index' AND name = ?", (index,)
+    ).fetchall()[0][0]
+    found = _CONDITION.search(str(sql))
+    try:
+        if found is not None:
+            connection.execute(f"SELECT 1 FROM {quote(table)} AS x WHERE ({found[1]}) LIMIT 0")
+            return found[1]
+    except apsw.SQLError:
+        pass
+    return None
 
 
 def _follow_origin(connection: apsw.Connection, origin: str, keys: list[str]) -> None:

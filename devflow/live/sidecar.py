@@ -19,7 +19,7 @@ from pathlib import Path
 import apsw
 
 from devflow.live.applying import ROWS
-from devflow.live.dirty import Dirty, check_noted, keys_in, position_of, save_position, stretch
+from devflow.live.dirty import Dirty, keys_in, log_of, position_of, save_position, stretch
 from devflow.live.images import Image
 from devflow.live.reverse_log import START, captured
 from devflow.live.typed import Cell, bound, marks, reading, select
@@ -58,13 +58,14 @@ def keep_back(
 
     After the legacy databases: what they could not put, they say.
     """
-    after = position_of(sidecar)
+    log = log_of(unified)
+    after = position_of(sidecar, log)
     found: list[tuple[str, int, str, _Values]] = []
     with reading(unified):
         dirty = stretch(unified, after, limit_rows)
         if dirty.upto > after:
             for table, key in captured(unified).items():
-                if key and dirty.of(table):
+                if key and dirty.of(table) and table not in dirty.whole:
                     found += _rest_of(unified, legacy, shapes, table, dirty.of(table), key)
             found += _whole_tables(unified, legacy, dirty)
     if dirty.upto > after:
@@ -73,7 +74,7 @@ def keep_back(
             _forget(sidecar, dirty)
             for each in found:
                 _keep(sidecar, *each)
-            save_position(sidecar, dirty.upto)
+            save_position(sidecar, dirty.upto, log)
     return counts_of(sidecar), dirty.behind
 
 
@@ -293,7 +294,7 @@ def export_later_writes(unified: apsw.Connection, path: Path) -> dict[str, int]:
     The file is a sidecar that no legacy database took anything from, for `replay`: it appears whole
     or not at all, and replaces one of the same name. Each row is there as it is now, or as gone.
     """
-    check_noted(unified)
+    log_of(unified)
     partial = path.with_name(path.name + ".partial")
     remove(partial)
     with closing(open_writable(partial)) as sidecar:

@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import numpy as np
 import pytest
-from devflow_tree import REPOSITORY, LegacyTree, add_block, add_earlier, add_embedding, values
-from reversing import Reversed
+from devflow_tree import (
+    REPOSITORY,
+    LegacyTree,
+    add_block,
+    add_earlier,
+    add_embedding,
+    table_rows,
+    values,
+)
+from reversing import Reversed, migrated_again
 
 from devflow.live import reverse
 from devflow.migration.errors import MigrationError
@@ -20,6 +29,8 @@ from devflow.services.database_manager.legacy import memory as old_memory
 from devflow.services.database_manager.legacy import tasks as old_tasks
 from devflow.services.database_manager.memory import work as memory
 from devflow.services.database_manager.tasks import work as tasks
+from devflow.services.vector_memory import legacy as old_vectors
+from devflow.services.vector_memory.embedding import Embedded
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2"
 EVERYTHING = [  # of the hazards, all that can be together
@@ -248,3 +259,159 @@ def test_legacy_triggers_and_fences_see_nothing_and_are_left_as_they_are(
         pytest.raises(apsw.ConstraintError, match="no"),
     ):
         connection.execute(insert)
+
+
+# Keep, and put back ------------------------------------------------------------------------------
+
+
+def replayed(reversed_: Reversed, folder: Path) -> Path:
+    """Drain, go back, migrate again, and put back what was kept; return the unified database."""
+    while reversed_.drain().behind:
+        pass
+    reversed_.forget()
+    return migrated_again(reversed_, folder)
+
+
+def test_knowledge_comes_back_to_the_rows_that_it_is_about_under_whatever_keys(
+    reversed_: Reversed, tmp_path: Path
+) -> None:
+    run = reversed_.unified.execute
+    for number in range(3):  # keys that the next migration will not give
+        run(f"INSERT INTO knowledge_entities (seq, id, entity_type, name, extraction_source)"
+            f" VALUES ({70 + number}, 'e{number}', 'rule', 'n{number}', '[]')")  # fmt: skip
+    run("DELETE FROM knowledge_entities WHERE id = 'e0'")
+    run("INSERT INTO knowledge_learned SELECT seq, 'digest', 'rules', 'now' FROM memory_blocks")
+    for name in ("e1", "e2"):
+        run("INSERT INTO knowledge_mentions (block_seq, entity_seq, times, snippet)"
+            " SELECT b.seq, e.seq, 2, 'words' FROM memory_blocks AS b, knowledge_entities AS e"
+            " WHERE b.id = 'm1' AND e.id = ?", (name,))  # fmt: skip
+    run("INSERT INTO knowledge_priors SELECT seq, 0.5, 'pending', 1 FROM knowledge_entities")
+    run("INSERT INTO knowledge_feedback (id, entity_seq, kind, given_at)"
+        " SELECT 'f', seq, 'confirm', 'now' FROM knowledge_entities WHERE id = 'e2'")  # fmt: skip
+    queries = (
+        "SELECT b.id, e.id, m.times FROM knowledge_mentions AS m JOIN memory_blocks AS b"
+        " ON b.seq = m.block_seq JOIN knowledge_entities AS e ON e.seq = m.entity_seq ORDER BY 2",
+        "SELECT a.id, b.id, p.blocks FROM knowledge_pairs AS p JOIN knowledge_entities AS a"
+        " ON a.seq = p.first_seq JOIN knowledge_entities AS b ON b.seq = p.second_seq",
+        "SELECT e.id, f.kind FROM knowledge_feedback AS f JOIN knowledge_entities AS e"
+        " ON e.seq = f.entity_seq",
+        "SELECT e.id, p.confidence FROM knowledge_priors AS p JOIN knowledge_entities AS e"
+        " ON e.seq = p.entity_seq ORDER BY 1",
+        "SELECT b.id, l.digest FROM knowledge_learned AS l JOIN memory_blocks AS b"
+        " ON b.seq = l.block_seq ORDER BY 1",
+    )
+    expected = [run(query).fetchall() for query in queries]
+    assert all(expected)
+    again = replayed(reversed_, tmp_path / "again")
+    assert [values(again, query) for query in queries] == expected
+    assert not values(again, "SELECT 1 FROM pragma_foreign_key_check")
+    keys = "SELECT min(seq) FROM knowledge_entities"
+    assert values(again, keys) != run(keys).fetchall()
+
+
+def test_what_the_registry_learned_and_forgot_comes_back(tree: LegacyTree, tmp_path: Path) -> None:
+    line = '{"timestamp": "2025-09-18T10:00:0%d.000Z", "message": "Health check completed",' \
+        ' "ollama": true, "synthetic": false, "active": "ollama"}'  # fmt: skip
+    tree.log("\n".join(line % number for number in range(3)).encode())
+    with closing(Reversed(tree, tmp_path)) as found:
+        run = found.unified.execute
+        run("DELETE FROM model_health_history WHERE seq = 1")  # as retention does
+        run("UPDATE model_health_history SET rolled_up = 1 WHERE seq = 2")
+        run("INSERT INTO model_health_history (provider, healthy) VALUES ('ollama', 0)")
+        run("INSERT INTO model_health_history (provider, healthy) VALUES ('ollama', 1)")
+        run("DELETE FROM model_health_history WHERE seq = (SELECT max(seq) FROM"
+            " model_health_history)")  # fmt: skip
+        query = "SELECT * FROM model_health_history ORDER BY seq"
+        expected = run(query).fetchall()
+        again = replayed(found, tmp_path / "again")
+        assert values(again, query) == expected
+
+
+def test_a_row_that_its_table_refuses_is_kept_and_writes_over_nothing(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    for source in ("legacy", "root"):
+        if source == "root":
+            tree.run("root", "CREATE TABLE sessions (id TEXT PRIMARY KEY, name NOT NULL, context,"
+                     " metadata, created_at NOT NULL, updated_at NOT NULL)")  # fmt: skip
+        tree.insert(source, "sessions", id="s", name=source, created_at="c", updated_at="u")
+    with closing(Reversed(tree, tmp_path)) as found:
+        # Root's row is gone; what replaced it belongs to the Database Manager, which has another.
+        found.unified.execute("INSERT OR REPLACE INTO sessions (id, name, created_at, updated_at)"
+                              " VALUES ('s', 'new', 'c', 'u')")  # fmt: skip
+        assert found.drain().kept == {"sessions": 1}
+        assert legacy(found, "root", "SELECT id FROM sessions") == []
+        assert legacy(found, "legacy", "SELECT id, name FROM sessions") == [("s", "legacy")]
+        again = replayed(found, tmp_path / "again")
+        names = values(again, "SELECT id, name FROM sessions ORDER BY name")
+        assert names == [("s", "legacy"), ("s~", "new")]
+
+
+def test_a_database_that_is_not_there_loses_nothing(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.path("vector").unlink()
+    with closing(Reversed(tree, tmp_path)) as found:
+        found.write(
+            lambda c: old_vectors.store(
+                c, Embedded(np.ones(2, dtype=np.float32), "m"), identifier="v1", content="text",
+                kind="note", metadata=None,
+            )
+        )  # fmt: skip
+        kept = found.drain().kept
+        assert (kept["memory_blocks"], kept["memory_block_embeddings"]) == (1, 1)
+        again = replayed(found, tmp_path / "again")
+        assert values(again, "SELECT id, content FROM memory_blocks") == [("v1", "text")]
+        assert not values(again, "SELECT 1 FROM pragma_foreign_key_check")
+
+
+def test_a_position_in_an_older_log_is_none_in_a_new_one(reversed_: Reversed) -> None:
+    told = {"content": "c", "type": "note", "timestamp": "then"}
+    reversed_.write(lambda c: old_memory.create(c, "m2", told))
+    reversed_.drain()
+    reverse.remove(reversed_.unified)
+    reverse.install(reversed_.unified)
+    reversed_.write(lambda c: memory.change(c, "m1", {"content": "changed"}))
+    reversed_.drain()
+    query = "SELECT id, content FROM memory_blocks ORDER BY id"
+    assert legacy(reversed_, "legacy", query) == [("m1", "changed"), ("m2", "c")]
+
+
+# Tables that nobody planned for ------------------------------------------------------------------
+
+_UNPLANNED = """
+CREATE TABLE plain (word TEXT, UNIQUE (word));
+CREATE TABLE odd (id INTEGER PRIMARY KEY, word TEXT, kind TEXT);
+CREATE UNIQUE INDEX odd_words ON odd (lower(word));
+CREATE UNIQUE INDEX odd_kinds ON odd (kind)
+WHERE kind
+  <> 'any';
+CREATE TABLE some (id INTEGER PRIMARY KEY, word TEXT, active INTEGER);
+CREATE UNIQUE INDEX some_words ON some (word) WHERE active;
+CREATE TABLE keyed (a TEXT, b INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID;
+CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, word TEXT);
+INSERT INTO plain VALUES ('one'), (CAST(x'61ff' AS TEXT)), (NULL), (NULL);
+INSERT INTO odd VALUES (1, 'One', 'any'), (2, 'Two', 'only');
+INSERT INTO some VALUES (1, 'w', 1), (2, 'w', 0);
+INSERT INTO keyed VALUES ('a', 1), ('b', 2);
+INSERT INTO counted VALUES (1, 'x');
+"""
+
+
+def test_tables_that_nobody_planned_for_are_followed_too(tree: LegacyTree, tmp_path: Path) -> None:
+    tree.run("legacy", _UNPLANNED)
+    with closing(Reversed(tree, tmp_path)) as found:
+        run = found.unified.execute
+        run("INSERT OR REPLACE INTO plain VALUES ('one')")
+        run("UPDATE plain SET word = 'none' WHERE word IS NULL AND rowid = 3")
+        run("INSERT OR REPLACE INTO odd VALUES (5, 'ONE', 'any')")
+        run("UPDATE OR REPLACE odd SET kind = 'only' WHERE id = 5")
+        run("UPDATE OR REPLACE some SET active = 1 WHERE id = 2")
+        run("DELETE FROM keyed WHERE a = 'a'")
+        run("INSERT INTO keyed VALUES ('c', 3)")
+        run("INSERT INTO counted (word) VALUES ('y'), ('z')")
+        run("DELETE FROM counted WHERE word = 'z'")
+        assert found.drain().kept == {}
+        found.forget()
+        for table in ("plain", "odd", "some", "keyed", "counted"):
+            assert table_rows(found.back.path("legacy"), table) == table_rows(tree.root, table)
+        sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'counted'"
+        assert legacy(found, "legacy", sequence) == [(3,)]
