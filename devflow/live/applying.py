@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from devflow.live.dirty import POSITION, Dirty, keys_in, log_of, position_of, save_position, stretch
+from devflow.live.full_text import refill_what_triggers_keep
 from devflow.live.images import Image
 from devflow.live.reverse_log import captured
 from devflow.live.typed import Cell, escaped, insert, reading, select, without_triggers
@@ -127,6 +128,10 @@ def _write_back(
         connection.execute(_CREATE_ROWS)
         for each in work:
             done.append((each.name, _apply(connection, each, last=not dirty.behind)))
+        changed = [
+            each.table for each, (_, count) in zip(work, done, strict=True) if any(count[:2])
+        ]
+        refill_what_triggers_keep(connection, changed)
         save_position(connection, dirty.upto, log)
     for name, (written, deleted, unchanged) in done:
         tally.note(name, written=written, deleted=deleted, unchanged=unchanged)

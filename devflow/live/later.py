@@ -14,14 +14,13 @@ from pathlib import Path
 
 import apsw
 
-from devflow.live import reverse
+from devflow.live import full_text, reverse
 from devflow.live.reverse_log import fence, note_differences
 from devflow.migration.database import (
     copy_database,
     has_table,
     open_source,
     open_writable,
-    quote,
     remove,
     sync_directory,
     uri,
@@ -108,11 +107,11 @@ def give_back(tree: Tree) -> dict[str, int]:
     made = tree.work / f"{SIDECAR}.made"
     remove(made)  # of an attempt that was cut off: the databases were restored since, too
     with _opened(tree, copy, made) as (unified, legacy, kept):
-        in_step = {source: _in_step(connection) for source, connection in legacy.items()}
+        in_step = {source: full_text.in_step(connection) for source, connection in legacy.items()}
         done = reverse.drain_all(unified, legacy, sidecar=kept)
         for source, connection in legacy.items():
             reverse.forget(connection)
-            _mend(connection, in_step[source])
+            full_text.mend(connection, in_step[source])
     if done.kept:
         _put_in_place(made, tree.work / SIDECAR, of=copy.stem)
     else:
@@ -164,36 +163,6 @@ def free_path(path: Path) -> Path:
         free = path.with_name(f"{path.stem}.{number}{path.suffix}")
         number += 1
     return free
-
-
-def _full_text(connection: apsw.Connection) -> list[str]:
-    """Return the full-text indexes over another table's rows."""
-    found = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%fts5%'"
-        " AND sql LIKE '%content%=%' ORDER BY name"
-    )
-    return [str(name) for (name,) in found]
-
-
-def _agrees(connection: apsw.Connection, name: str) -> bool:
-    try:
-        connection.execute(
-            f"INSERT INTO {quote(name)} ({quote(name)}, rank) VALUES ('integrity-check', 1)"
-        )
-    except apsw.Error:
-        return False
-    return True
-
-
-def _in_step(connection: apsw.Connection) -> list[str]:
-    return [name for name in _full_text(connection) if _agrees(connection, name)]
-
-
-def _mend(connection: apsw.Connection, names: list[str]) -> None:
-    """Fill those indexes anew that agreed with their rows before these were written."""
-    for name in names:
-        if not _agrees(connection, name):
-            connection.execute(f"INSERT INTO {quote(name)} ({quote(name)}) VALUES ('rebuild')")
 
 
 def clear_away(tree: Tree) -> bool:

@@ -261,6 +261,24 @@ def test_legacy_triggers_and_fences_see_nothing_and_are_left_as_they_are(
         connection.execute(insert)
 
 
+def test_an_index_that_legacy_triggers_keep_finds_what_came_back(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    tree.run(
+        "legacy",
+        "CREATE VIRTUAL TABLE words USING fts5 (content, content='memory_blocks');"
+        "CREATE TRIGGER words_ai AFTER INSERT ON memory_blocks BEGIN INSERT INTO words"
+        " (rowid, content) VALUES (NEW.rowid, NEW.content); END",
+    )
+    with closing(Reversed(tree, tmp_path)) as found:
+        told = {"content": "a walrus", "type": "note", "timestamp": "then"}
+        found.write(lambda c: old_memory.create(c, "m2", told))
+        found.drain()
+        query = "SELECT content FROM words WHERE words MATCH 'walrus'"
+        assert legacy(found, "legacy", query) == [("a walrus",)]
+        found.back.run("legacy", "INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
+
+
 # Keep, and put back ------------------------------------------------------------------------------
 
 
