@@ -1,0 +1,1 @@
+"""Here, so that pytest lets every test import the modules of this folder."""
