@@ -76,11 +76,10 @@ class ScenarioFile(pytest.File):
 def _checks(scenario: Scenario) -> list[str]:
     """Return the names of the items: one a check, or one for all where no success is expected."""
     from harness.candidate import DEFAULT_MANIFEST, Candidate  # noqa: PLC0415
-    from harness.judge import CHECKER_NAMES, FOR_LIVE, chosen_checkers  # noqa: PLC0415
+    from harness.judge import CHECKER_NAMES, checks_of_live, chosen_checkers  # noqa: PLC0415
 
     if scenario.live is not None:
-        asked = {*FOR_LIVE, "convergence"} if scenario.live.faults else set(FOR_LIVE)
-        return [name for name in CHECKER_NAMES if name in asked]
+        return [name for name in CHECKER_NAMES if name in checks_of_live(scenario.live)]
     chosen = chosen_checkers(
         scenario.checkers,
         Candidate.load(scenario.candidate or DEFAULT_MANIFEST),

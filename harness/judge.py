@@ -15,19 +15,19 @@ from harness.checkers.evidence import Evidence
 from harness.errors import BadInputError
 from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.progress import Happening, Tell, nobody
-from harness.scenario import Trial
+from harness.scenario import LiveLoad, Trial
 from harness.suggest import did_you_mean
 
 __all__ = [
     "ASKED_FOR",
     "CHECKER_NAMES",
     "FOR_AUDIT",
-    "FOR_LIVE",
     "OF_LIVE",
     "OF_SERVICES",
     "Judge",
     "Timed",
     "checked",
+    "checks_of_live",
     "chosen_checkers",
     "steps_of",
 ]
@@ -51,7 +51,7 @@ OF_LIVE = ("history", "downtime")
 ASKED_FOR = (*OF_SERVICES, *OF_LIVE)
 """What is not made unless it is asked for."""
 
-FOR_LIVE = ("candidate", "rows", "in-use", "integrity", *OF_LIVE, "rollback")
+_FOR_LIVE = ("candidate", "rows", "in-use", "integrity", *OF_LIVE, "rollback")
 """What is judged of a migration that goes there and back while clients use the services."""
 
 FOR_AUDIT = ("schema", "rows", "in-use", "integrity", "ledger")
@@ -110,6 +110,13 @@ def chosen_checkers(
     left_out = (*ASKED_FOR, *(NOT_FOR_SQL if candidate.kind == "sql" else ()))
     apply = [name for name in chosen if name not in left_out]
     return frozenset({"candidate", *apply, *(() if trial is None else trial.checks)})
+
+
+def checks_of_live(live: LiveLoad) -> frozenset[str]:
+    """Return what is judged of a migration that goes there and back while clients use services."""
+    faulty = ("convergence",) if live.faults else ()
+    staying = ("schema", "configuration") if live.stays else ()
+    return frozenset({*_FOR_LIVE, *faulty, *staying})
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from harness.errors import BadInputError, EnvironmentFaultError
 from harness.fixture.folder import fixtures_folder
 from harness.harmed import Harmed
 from harness.history import History
-from harness.judge import FOR_LIVE, Judge
+from harness.judge import Judge, checks_of_live
 from harness.load import Load
 from harness.mapping import Mapping as Declared
 from harness.model import DATABASES, CheckResult, Finding
@@ -59,8 +59,7 @@ def migrate_live(
     BadInputError where the candidate declares no gate, or serves nothing that was there before.
     """
     began = time.monotonic()
-    wanted = {*FOR_LIVE, "convergence"} if live.faults else set(FOR_LIVE)
-    judge = Judge(frozenset(wanted), tell, replay)
+    judge = Judge(checks_of_live(live), tell, replay)
     fresh(out).mkdir()
     with ExitStack() as stack:
         story = _Story(fixture, candidate, out, live=live, seed=seed, judge=judge, stack=stack)
@@ -197,15 +196,7 @@ class _Story:
         for number in range(1, self.live.rounds + 1):
             if self.harmed is not None:
                 self.harmed.begin(number, self.load.mark)
-            self._warm()
-            if not self._apply("shadow"):
-                return
-            with self.judge.step("unified services"):
-                _start(self.unified.values())
-            if not self._apply("cutover"):
-                return
-            self._warm()
-            if not self._apply("validate"):
+            if not self._go_there():
                 return
             self._judge_unified(number)
             self._warm()
@@ -217,6 +208,21 @@ class _Story:
             self._judge_legacy(number)
             if self.harmed is not None:
                 self.harmed.end()
+        if self.live.stays and self._go_there() and self._apply("cleanup"):
+            self._warm()
+            self._judge_unified(self.live.rounds, stays=True)
+
+    def _go_there(self) -> bool:
+        """Move to the unified services, up to the validation; False where that failed."""
+        self._warm()
+        if not self._apply("shadow"):
+            return False
+        with self.judge.step("unified services"):
+            _start(self.unified.values())
+        if not self._apply("cutover"):
+            return False
+        self._warm()
+        return self._apply("validate")
 
     def _warm(self) -> None:
         """Let the clients go on for a while; a load that is stuck is a finding of `downtime`."""
@@ -282,16 +288,23 @@ class _Story:
         self.load.pace(self.live.rate)
         return at_rest.directory, until_now
 
-    def _judge_unified(self, number: int) -> None:
-        """Judge what the unified database holds, the clients' rows and the fixture's."""
+    def _judge_unified(self, number: int, *, stays: bool = False) -> None:
+        """Judge what the unified database holds, the clients' rows and the fixture's.
+
+        Where it `stays`, nothing may be left of how it came.
+        """
         folder, until_now = self._quiet("unified", number)
         root = folder / DATABASES["root"]
         self._compare(until_now, dict.fromkeys(_PLACES, (root, Shape.UNIFIED)))
         forget_load(root, Shape.UNIFIED, prefix=self.load.prefix)
         evidence = Evidence(
-            before=self.before, mapping=Declared.load(self.candidate.mapping), after=root
+            before=self.before,
+            mapping=Declared.load(self.candidate.mapping),
+            after=root,
+            tree=folder,
         )
-        self.judge.check(("rows", "in-use", "integrity"), evidence)
+        left = ("schema", "configuration") if stays else ()
+        self.judge.check((*left, "rows", "in-use", "integrity"), evidence)
 
     def _judge_legacy(self, number: int) -> None:
         """Judge what the legacy databases hold after the way back; nothing else may be left."""

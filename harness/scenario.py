@@ -135,6 +135,7 @@ class LiveLoad:
     connections: int = 16
     seconds: float = 1.0
     rounds: int = 1
+    stays: bool = False
     faults: tuple[Fault, ...] = ()
 
 
