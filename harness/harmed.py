@@ -70,7 +70,6 @@ class Harmed:
         nemesis = self._of_this_round
         nemesis.settle()
         self._struck += nemesis.struck
-        nemesis.struck = Counter()
         for strike in nemesis.left:
             cause = f"{strike}: the command never came there, so nothing is known of it"
             self._findings.append(Finding(rule="convergence/not-struck", cause=cause))

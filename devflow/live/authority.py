@@ -19,6 +19,7 @@ __all__ = [
     "Authority",
     "authority_of",
     "give_authority",
+    "may_write",
 ]
 
 LEGACY, UNIFIED = "legacy", "unified"
@@ -38,6 +39,16 @@ def authority_of(connection: apsw.Connection, service: str) -> str:
         "SELECT value FROM migration_facts WHERE name = ?", (f"live.authority.{service}",)
     ).fetchone()
     return UNIFIED if row is None else str(row[0])
+
+
+def may_write(connection: apsw.Connection, service: str) -> bool:
+    """Return whether the unified side answers for `service` here, in the caller's transaction.
+
+    It does not before its cutover, after the way back, and where the root is back in its place.
+    """
+    return has_table(connection, "main", "migration_facts") and (
+        authority_of(connection, service) == UNIFIED
+    )
 
 
 def give_authority(connection: apsw.Connection, service: str, side: str) -> None:

@@ -13,6 +13,7 @@ __all__ = ["GateControl"]
 
 _HOST = "127.0.0.1"
 _SPARE_S = 5.0
+_AT_ONCE_S = 0.25
 
 
 class GateControl:
@@ -30,13 +31,17 @@ class GateControl:
 
     def hold_if_there(self, *, drain_s: float, lease_s: float) -> bool:
         """Hold, for the way back; where no proxy stands at the port, there is nobody to hold."""
+        return self.is_gone() or self.hold(drain_s=drain_s, lease_s=lease_s)
+
+    def is_gone(self) -> bool:
+        """Return whether no proxy stands at the port; one that is only busy is there."""
         try:
             socket.create_connection((_HOST, self.port), _SPARE_S).close()
         except ConnectionRefusedError:
             return True
-        except OSError:  # it may be there and busy: `hold` says what is the matter
-            pass
-        return self.hold(drain_s=drain_s, lease_s=lease_s)
+        except OSError:
+            return False
+        return False
 
     def release(self, side: str) -> None:
         """Open towards `legacy` or `unified`."""
@@ -46,15 +51,26 @@ class GateControl:
         """Return what the proxy says of itself: `side`, `in_flight`, `latency_ms`, …."""
         return self._ask({"op": "state"})
 
+    def is_held(self) -> bool:
+        """Return whether nothing passes: False where it says otherwise, or does not answer at once.
+
+        One that was held may be open again: its lease has ended, or it was started anew.
+        """
+        with suppress(MigrationError):
+            return self._ask({"op": "state"}, spare_s=_AT_ONCE_S)["side"] is None
+        return False
+
     def let_go(self, side: str) -> None:
         """Release as far as that goes: where the proxy is gone, its lease ends by itself."""
         with suppress(MigrationError):
             self.release(side)
 
-    def _ask(self, said: dict[str, object], wait_s: float = 0.0) -> dict[str, Any]:
+    def _ask(
+        self, said: dict[str, object], wait_s: float = 0.0, spare_s: float = _SPARE_S
+    ) -> dict[str, Any]:
         try:
-            with socket.create_connection((_HOST, self.port), _SPARE_S) as connection:
-                connection.settimeout(wait_s + _SPARE_S)
+            with socket.create_connection((_HOST, self.port), spare_s) as connection:
+                connection.settimeout(wait_s + spare_s)
                 with connection.makefile("rw") as lines:
                     lines.write(json.dumps(said) + "\n")
                     lines.flush()

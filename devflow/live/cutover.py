@@ -4,7 +4,8 @@ The order is what keeps every write in one place: requests are held and those in
 legacy database is locked; the last notes are taken up; the fence is set, and with it the lock let
 go; then the unified database says that it answers from now on; then the gate opens towards it.
 Whatever fails before the fence leaves everything as it was. A crash behind the fence leaves
-requests held, until this is run again, which goes on there.
+requests held, until this is run again, which goes on there. Both databases are locked, and the gate
+is asked once more, before the fence is set: behind it there is nothing left to wait for.
 """
 
 from __future__ import annotations
@@ -81,10 +82,11 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
         if authority_of(unified, service) == UNIFIED:
             gate.let_go(UNIFIED)
             return {}
+        unified.set_busy_timeout(_ms(limits.hold_s))
         for attempt in range(1, limits.attempts + 1):
-            if source is not None:
-                follow(unified, source, near=_NEAR, before_each=Throttle([gate]).wait)
-            with suppress(_LateError):
+            with suppress(_LateError, apsw.BusyError):
+                if source is not None:
+                    follow(unified, source, near=_NEAR, before_each=Throttle([gate]).wait)
                 return {"attempts": attempt, **_attempt(tree, unified, service, gate, limits)}
             time.sleep(limits.pause_s)
     text = (
@@ -111,12 +113,17 @@ def _attempt(
                     if time.perf_counter() > until:
                         raise _LateError
                     catch_up(unified, source)
-                capture.fence(legacy)
-                legacy.execute("COMMIT")
-                is_fenced = True
+                with transaction(unified):
+                    if not gate.is_held():
+                        raise _LateError
+                    capture.fence(legacy)
+                    legacy.execute("COMMIT")
+                    is_fenced = True
+                    give_authority(unified, service, UNIFIED)
                 locked_us = _us(locked)
-        with transaction(unified):
-            give_authority(unified, service, UNIFIED)
+        else:
+            with transaction(unified):
+                give_authority(unified, service, UNIFIED)
     except BaseException:
         if is_fenced:
             _back_out(tree, unified, service, gate)
@@ -131,7 +138,7 @@ def _attempt(
 def _fenced(tree: Tree, source: str, until: float) -> Iterator[tuple[apsw.Connection, bool]]:
     """Hold the source's write lock within; yields its connection, and whether it was fenced."""
     with closing(open_writable(tree.path(source))) as legacy:
-        legacy.set_busy_timeout(max(1, int((until - time.perf_counter()) * 1000)))
+        legacy.set_busy_timeout(_ms(until - time.perf_counter()))
         try:
             legacy.execute("BEGIN IMMEDIATE")
         except apsw.BusyError as error:
@@ -154,6 +161,10 @@ def _back_out(tree: Tree, unified: apsw.Connection, service: str, gate: GateCont
             with closing(open_writable(tree.path(source))) as legacy, transaction(legacy):
                 capture.open_fence(legacy)
         gate.let_go(LEGACY)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def _us(since: float) -> int:

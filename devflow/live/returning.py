@@ -1,16 +1,17 @@
 """The way back while clients use the services: every later write goes with it.
 
 What was written to the unified database is drained into the legacy ones while it still serves; then
-requests are held, it is locked against everybody, the rest is drained, and it says that the legacy
-side answers again. Only then are the fences opened, one database a transaction, and the gates. A
-crash in between leaves requests held, until the way back is taken up again.
+requests are held, it is locked against everybody, the rest is drained, the legacy databases are
+locked too, and it says that the legacy side answers again. Only then are the fences opened, one
+database a transaction, and the gates. A crash in between leaves requests held, until the way back
+is taken up again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -134,23 +135,26 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
         _open_fences(tree)
         return {}
     with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+        for connection in (unified, *legacy.values()):
+            connection.set_busy_timeout(round(limits.hold_s * 1000))
         moved = [name for name in SERVICES if authority_of(unified, name) == UNIFIED]
         for attempt in range(1, limits.attempts + 1):
             begun = time.perf_counter()
-            held = [name for name in moved if _hold(gates[name], limits)]
-            if len(held) == len(moved) and _lock(unified, limits):
-                try:
-                    _drain_and_pass(tree, unified, legacy, sidecar, begun + limits.lease_s / 2)
-                except BaseException:
-                    if unified.in_transaction:
-                        unified.execute("ROLLBACK")
-                    _let_go(gates, held, UNIFIED)
-                    raise
-                _open_fences(tree)
+            held: list[str] = []
+            try:
+                for name in moved:
+                    if not _hold(gates[name], limits):
+                        raise _LateError
+                    held.append(name)
+                asked = [gates[name] for name in moved]
+                _drain_and_pass(tree, unified, legacy, sidecar, asked, limits)
                 _let_go(gates, gates, LEGACY)
                 held_us = round((time.perf_counter() - begun) * 1_000_000)
                 return {"attempts": attempt, "held us": held_us}
-            _let_go(gates, held, UNIFIED)
+            except (apsw.BusyError, _LateError):
+                pass
+            finally:
+                _let_go_unmoved(gates, held, unified)
             time.sleep(limits.pause_s)
     text = (
         f"the services could not be given back: {limits.attempts} times their requests or the"
@@ -168,34 +172,45 @@ def _let_go(gates: Gates, names: Mapping[str, object] | list[str], side: str) ->
         gates[name].let_go(side)
 
 
-def _lock(unified: apsw.Connection, limits: Limits) -> bool:
-    unified.set_busy_timeout(round(limits.hold_s * 1000))
-    try:
-        unified.execute("BEGIN IMMEDIATE")
-    except apsw.BusyError:
-        return False
-    return True
+class _LateError(Exception):
+    """The attempt would keep clients waiting for too long."""
+
+
+def _let_go_unmoved(gates: Gates, held: list[str], unified: apsw.Connection) -> None:
+    """Open the gates where the unified side still answers; else the databases are not done yet."""
+    if unified.in_transaction:
+        unified.execute("ROLLBACK")
+    with suppress(apsw.Error):
+        _let_go(gates, [name for name in held if authority_of(unified, name) == UNIFIED], UNIFIED)
 
 
 def _drain_and_pass(
     tree: Tree,
-    locked: apsw.Connection,
+    unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
     sidecar: apsw.Connection,
-    until: float,
+    asked: list[GateControl],
+    limits: Limits,
 ) -> None:
-    """Drain the rest beside the lock, and let the legacy side answer from its end on.
+    """Lock everything, drain the rest beside the lock, and let the legacy side answer.
 
-    Past `until` the gates would soon open by themselves towards the unified side.
+    The gates in `asked` are asked once more at the end: one that opened by itself, because its
+    lease ended or it was started anew, lets requests through to the unified side.
     """
+    until = time.perf_counter() + limits.lease_s / 2
+    unified.execute("BEGIN IMMEDIATE")
     with closing(open_source(tree.path("root"))) as reader:
         reverse.drain_all(reader, legacy, sidecar=sidecar)
-    if time.perf_counter() > until:
-        text = "the last writes took too long to flow back; the services go on as before; try again"
-        raise MigrationError("rollback-late", text, definite=False)
-    for service in SERVICES:
-        give_authority(locked, service, LEGACY)
-    locked.execute("COMMIT")
+    with ExitStack() as fences:
+        for source in SOURCE_OF.values():
+            if source in legacy and capture.is_fenced(legacy[source]):
+                fences.enter_context(transaction(legacy[source]))
+                capture.open_fence(legacy[source])
+        if time.perf_counter() > until or not all(gate.is_held() for gate in asked):
+            raise _LateError
+        for service in SERVICES:
+            give_authority(unified, service, LEGACY)
+        unified.execute("COMMIT")
 
 
 def _open_fences(tree: Tree) -> None:

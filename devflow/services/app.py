@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from devflow.services.errors import RefusedError
+from devflow.live.authority import SOURCE_OF, may_write
+from devflow.services.errors import RefusedError, UnavailableError
 from devflow.services.fields import ErrorBody, Shown
 from devflow.services.logs import logger
 from devflow.services.settings import Settings
@@ -44,6 +45,22 @@ class Service:
     routers: tuple[APIRouter, ...]
     tables: tuple[str, ...]
     running: Callable[[Store, Settings], AbstractAsyncContextManager[Any]] | None = None
+
+
+def _allowing(service: str, settings: Settings) -> Callable[[Connection], None] | None:
+    """Return what refuses a write that belongs to the legacy service, None where there is none.
+
+    A gate that was started anew may let a request through to the side that is giving up just then:
+    only asked within the transaction is it certain whose the write is.
+    """
+    if not settings.beside_legacy or service not in SOURCE_OF:
+        return None
+
+    def allow(connection: Connection) -> None:
+        if not may_write(connection, service):
+            raise UnavailableError(f"{service} is answered for by its legacy service; ask there")
+
+    return allow
 
 
 class Check(Shown):
@@ -92,7 +109,7 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with Store(settings.db_path) as store:
+        with Store(settings.db_path, allow=_allowing(service.name, settings)) as store:
             app.state.store = store
             background = service.running(store, settings) if service.running else nullcontext()
             async with background as app.state.running:

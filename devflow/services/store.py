@@ -113,9 +113,15 @@ class Store:
     values; what it raises reaches the caller, and its writes are gone.
     """
 
-    def __init__(self, path: Path, *, readers: int = 4) -> None:
-        """Open `path` for writing, and for `readers` threads that read."""
+    def __init__(
+        self, path: Path, *, readers: int = 4, allow: Callable[[Connection], None] | None = None
+    ) -> None:
+        """Open `path` for writing, and for `readers` threads that read.
+
+        `allow` is asked at the beginning of each writing transaction, and raises to refuse it.
+        """
         self.path = path
+        self._allow = allow
         self._writer = opened(path, writable=True)
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
@@ -185,6 +191,8 @@ class Store:
         outcomes: list[tuple[_Work, Any, BaseException | None]] = []
         try:
             self._writer.execute("BEGIN IMMEDIATE")
+            if self._allow is not None:
+                self._allow(self._writer)
             for work in together:
                 outcomes.append((work, *self._attempt(work)))
             self._writer.execute("COMMIT")

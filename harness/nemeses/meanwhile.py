@@ -19,7 +19,7 @@ from harness.candidate import Event, Lockstep, Outcome
 from harness.errors import BadInputError
 from harness.model import DATABASES
 from harness.scenario import Fault
-from harness.services import Running
+from harness.services import Running, ServiceError
 from harness.suggest import did_you_mean
 
 __all__ = ["FAULT", "MENDED", "Nemesis", "Place", "Strike", "small_disk", "strikes"]
@@ -31,6 +31,7 @@ _SERVICES = ("gate", "legacy", "unified")
 _GIVING_BACK = "rollback.services"
 _AMID_S = 0.05
 _LOCK_S = 10.0
+_BACK_S = 10.0
 _BLOCK_BYTES = 1 << 20
 _DISK_BYTES = 64 << 20
 
@@ -147,14 +148,20 @@ class _Harm(abc.ABC):
 
 
 class _Killed(_Harm):
-    def __init__(self, victim: Running) -> None:
-        self._victim = victim
+    """Started anew; a successor on the way back may find its database gone, and stay away."""
+
+    def __init__(self, victim: Running, *, may_stay_away: bool) -> None:
+        self._victim, self._may_stay_away = victim, may_stay_away
 
     def begin(self) -> None:
         self._victim.kill()
 
     def end(self) -> None:
-        self._victim.start()
+        if not self._may_stay_away:
+            self._victim.start()
+            return
+        with suppress(ServiceError):
+            self._victim.start(timeout_s=_BACK_S)
 
 
 class _Stopped(_Harm):
@@ -320,4 +327,7 @@ class Nemesis:
             raise BadInputError(
                 f"`live.faults` harms {victim.service.name} at {strike.step}, where it does not run"
             )
-        return _Killed(victim) if fault.harm == "kill" else _Stopped(victim)
+        if fault.harm == "stop":
+            return _Stopped(victim)
+        returning = fault.target == "unified" and strike.step.startswith("rollback.")
+        return _Killed(victim, may_stay_away=returning)

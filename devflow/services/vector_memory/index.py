@@ -21,10 +21,12 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
+from devflow.services.errors import UnavailableError
 from devflow.services.logs import logger
 from devflow.services.store import Connection, Row, Store, rows
 from devflow.services.vector_memory.groups import Group, View
@@ -204,11 +206,12 @@ class Index:
         first = max(self.reach.version - _KEPT_CHANGES, 0)
         if self._store.read_now(_first_and_last)[0] > first - _KEPT_CHANGES:
             return
-        self._store.write_now(
-            lambda c: c.execute(
-                "DELETE FROM memory_embedding_changes WHERE seq <= ?", (first,)
-            ).fetchall()
-        )
+        with suppress(UnavailableError):  # whoever searches has no need of it
+            self._store.write_now(
+                lambda c: c.execute(
+                    "DELETE FROM memory_embedding_changes WHERE seq <= ?", (first,)
+                ).fetchall()
+            )
 
 
 def _vectors(found: list[Row]) -> list[tuple[int, Shape, Floats]]:
