@@ -91,14 +91,29 @@ def _both(tree: Tree) -> Iterator[tuple[apsw.Connection, dict[str, apsw.Connecti
         yield unified, legacy
 
 
+def _flowing(
+    unified: apsw.Connection, legacy: Mapping[str, apsw.Connection]
+) -> dict[str, apsw.Connection]:
+    """Return those that take what is written to the unified database: their services rest.
+
+    A service that was not moved, or was given back by a run that was cut off then, writes to its
+    own: nothing may be written over what it has.
+    """
+    own = {
+        source for service, source in SOURCE_OF.items() if authority_of(unified, service) != UNIFIED
+    }
+    return {source: connection for source, connection in legacy.items() if source not in own}
+
+
 def drain_live(tree: Tree) -> Counts:
     """Bring the legacy databases near to the unified one, which still serves."""
     if not _is_captured(tree):
         return {}
     rows = 0
     with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+        flowing = _flowing(unified, legacy)
         while True:
-            done = reverse.drain(unified, legacy, sidecar=sidecar)
+            done = reverse.drain(unified, flowing, sidecar=sidecar)
             rows += sum(done.written.values()) + sum(done.deleted.values())
             if done.behind <= _NEAR:
                 return {"rows": rows, "rows kept beside": sum(done.kept.values())}
@@ -200,7 +215,7 @@ def _drain_and_pass(
     until = time.perf_counter() + limits.lease_s / 2
     unified.execute("BEGIN IMMEDIATE")
     with closing(open_source(tree.path("root"))) as reader:
-        reverse.drain_all(reader, legacy, sidecar=sidecar)
+        reverse.drain_all(reader, _flowing(reader, legacy), sidecar=sidecar)
     with ExitStack() as fences:
         for source in SOURCE_OF.values():
             if source in legacy and capture.is_fenced(legacy[source]):

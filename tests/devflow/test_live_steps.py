@@ -237,6 +237,37 @@ def test_the_way_back_brings_what_was_written_before_and_after(
     assert "said later" in said
 
 
+def test_a_way_back_taken_up_again_writes_nothing_over_what_legacy_services_have_since(
+    moved: Moving,
+) -> None:
+    assert killed_at("after live.returning:_drain_and_pass", moved.rollback)
+    written(moved.tree.root, "UPDATE task_contexts SET title = 'behind' WHERE id = 't2'")
+    written(moved.tree.path("legacy"), "UPDATE task_contexts SET title = 'own' WHERE id = 't2'")
+    moved.rollback()
+    query = "SELECT title FROM task_contexts WHERE id = 't2'"
+    assert values(moved.tree.path("legacy"), query) == [("own",)]
+    beside = moved.tree.directory / ".devflow-migration" / "sidecar.sqlite"
+    assert ("task_contexts",) in values(beside, "SELECT target FROM kept")
+
+
+def test_a_way_back_amid_the_cutovers_leaves_the_services_alone_that_did_not_move(
+    moving: Moving,
+) -> None:
+    assert killed_at("before live.steps:cut_over", lambda: moving.apply("cutover"))
+    moving.gates["vector-memory"].opens_by_itself = LIMITS.attempts
+    with pytest.raises(MigrationError, match="vector-memory could not be moved"):
+        moving.apply("cutover")
+    assert moving.answering("database-manager") == UNIFIED
+    written(moving.tree.root, WRITES_AFTER[0])
+    written(moving.tree.path("vector"), "UPDATE vector_memories SET content = 'own words'")
+    moving.rollback()
+    found = values(moving.tree.path("legacy"), "SELECT title FROM task_contexts WHERE id = 't2'")
+    assert found == [("told later",)]
+    contents = values(moving.tree.path("vector"), "SELECT DISTINCT content FROM vector_memories")
+    assert contents == [("own words",)]
+    assert {gate.side for gate in moving.gates.values()} == {LEGACY}
+
+
 # Gates that open, and databases that are locked --------------------------------------------------
 
 
