@@ -47,6 +47,7 @@ class Harmed:
         self._seed, self._judge = seed, judge
         self._nemesis: Nemesis | None = None
         self._struck: Counter[str] = Counter()
+        self._reached = "none"
         self._again = 0
         self._findings: list[Finding] = []
 
@@ -93,6 +94,8 @@ class Harmed:
                 if outcome.ok or nemesis.struck.total() == struck:
                     break
             self._again += 1
+        if outcome.ok and outcome.state is not None:
+            self._reached = outcome.state
         return outcome
 
     def _once(
@@ -109,10 +112,10 @@ class Harmed:
             return None, self._judge.heard(command.finish())
 
     def _ask_status(self, killed: Strike, op: str, until: str) -> None:
-        """After a kill, `status` must answer, and name the phase before or the one itself."""
+        """After a kill, `status` must name a phase from where it began to where it should come."""
         outcome = self._judge.heard(self._candidate.status(self._tree))
-        at = _STATES.index(until)
-        possible = _STATES if op == "rollback" else _STATES[at - 1 : at + 1]
+        first, last = (_STATES.index(name) for name in (self._reached, until))
+        possible = _STATES if op == "rollback" else _STATES[first : last + 1]
         if not outcome.ok or outcome.state not in possible:
             self._findings.append(
                 Finding(

@@ -107,13 +107,17 @@ def _flowing(
 
 def drain_live(tree: Tree) -> Counts:
     """Bring the legacy databases near to the unified one, which still serves."""
-    if not _is_captured(tree):
-        return {}
+    return _drain(tree, for_good=True) if _is_captured(tree) else {}
+
+
+def _drain(tree: Tree, *, for_good: bool) -> Counts:
+    """Drain into those whose services rest; what others would take is kept beside `for_good`."""
     rows = 0
     with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
         flowing = _flowing(unified, legacy)
+        there = flowing if for_good else legacy
         while True:
-            done = reverse.drain(unified, flowing, sidecar=sidecar)
+            done = reverse.drain(unified, there, sidecar=sidecar, sources=set(flowing))
             rows += sum(done.written.values()) + sum(done.deleted.values())
             if done.behind <= _NEAR:
                 return {"rows": rows, "rows kept beside": sum(done.kept.values())}
@@ -137,7 +141,7 @@ def prove(tree: Tree) -> Counts:
         if answers != [("ok",)]:
             text = f"{returning_root(tree)} is damaged ({answers[0][0]}); roll back and begin anew"
             raise MigrationError("no-way-back", text, definite=False)
-    return drain_live(tree)
+    return _drain(tree, for_good=False)
 
 
 def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
@@ -221,7 +225,9 @@ def _drain_and_pass(
             if source in legacy and capture.is_fenced(legacy[source]):
                 fences.enter_context(transaction(legacy[source]))
                 capture.open_fence(legacy[source])
-        if time.perf_counter() > until or not all(gate.is_held() for gate in asked):
+        if time.perf_counter() > until or not all(
+            gate.is_held() or gate.is_gone() for gate in asked
+        ):
             raise _LateError
         for service in SERVICES:
             give_authority(unified, service, LEGACY)

@@ -107,7 +107,7 @@ def test_a_service_moves_and_no_request_fails(tree: LegacyTree, tmp_path: Path) 
     assert before
     assert before < acknowledged
     assert acknowledged <= unified_ids(tree)
-    assert counts["attempts"] == 1
+    assert counts["held us"] >= counts["locked us"] > 0
 
 
 def test_a_locked_database_puts_the_cutover_off_and_clients_go_on(

@@ -51,6 +51,9 @@ class Gate(GateControl):
         self.side: str | None = LEGACY
         self.opens_by_itself = 0
 
+    def is_gone(self) -> bool:
+        return False
+
     def _ask(
         self, said: dict[str, object], wait_s: float = 0.0, spare_s: float = 0.0
     ) -> dict[str, Any]:
@@ -59,10 +62,10 @@ class Gate(GateControl):
             self.side = None
         elif said["op"] == "release":
             self.side = str(said["side"])
-        elif self.opens_by_itself:
+        elif self.opens_by_itself and self.side is None:
             self.opens_by_itself -= 1
             self.side = LEGACY
-        return {"ok": True, "side": self.side}
+        return {"ok": True, "side": self.side, "latency_ms": 1.0}
 
 
 @dataclass
