@@ -29,7 +29,7 @@ from devflow.live.authority import (
 from devflow.live.control import GateControl
 from devflow.live.cutover import Limits
 from devflow.live.dirty import position_of
-from devflow.live.later import SIDECAR
+from devflow.live.later import SIDECAR, free_path
 from devflow.live.putting import put_over
 from devflow.live.reverse_log import LOG
 from devflow.migration import validation
@@ -57,7 +57,7 @@ __all__ = [
     "sidecar_of",
 ]
 
-EXPORT = "later-writes.sqlite"
+EXPORTS = "later-writes"
 _NEAR = 100
 Counts = dict[str, int]
 Gates = Mapping[str, GateControl]
@@ -279,7 +279,14 @@ def export_writes(tree: Tree) -> Counts:
     if not _is_captured(tree):
         return {}
     with closing(open_source(tree.path("root"))) as unified:
-        return reverse.export_later_writes(unified, tree.directory / "backups" / EXPORT)
+        folder = tree.directory / "backups" / EXPORTS
+        folder.mkdir(parents=True, exist_ok=True)
+        # An earlier way back has left its own, which is nobody's to write over.
+        file = free_path(folder / "later-writes.sqlite")
+        rows = reverse.export_later_writes(unified, file)
+    if not rows:
+        remove(file)
+    return rows
 
 
 def set_older_aside(tree: Tree) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from devflow_tree import LegacyTree
+from devflow_tree import LegacyTree, values
 
 from devflow.live.authority import SERVICES
 from devflow.live.control import GateControl
@@ -112,3 +114,16 @@ def test_before_a_cutover_the_way_back_leaves_no_trace_and_needs_no_gate(
     applied(tree, until)
     phases.rollback(Tree.at(tree.directory), lambda _: None, NOBODY, keep_writes=keep_writes)
     assert tree.state == before
+
+
+def test_later_writes_of_each_way_back_to_the_backup_stay(tree: LegacyTree) -> None:
+    tree.insert("legacy", "task_contexts", id="t", title="x")
+    for n in range(2):
+        applied(tree, "shadow")
+        with contextlib.closing(sqlite3.connect(tree.root)) as service, service:
+            insert = "INSERT INTO task_contexts (id, title) VALUES (?, 'later')"
+            service.execute(insert, (f"later{n}",))
+        phases.rollback(Tree.at(tree.directory), lambda _: None, NOBODY)
+    files = sorted((tree.directory / "backups" / "later-writes").glob("*.sqlite"))
+    kept = [values(file, "SELECT value FROM kept_values WHERE name = 'id'") for file in files]
+    assert sorted(kept) == [[("later0",)], [("later1",)]]
