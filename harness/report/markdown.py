@@ -10,6 +10,7 @@ from harness.report.words import (
     VERDICT_WORDS,
     count,
     facts,
+    felt,
     headline,
     place,
     seconds,
@@ -49,6 +50,7 @@ def render_markdown(document: Mapping[str, Any]) -> str:
         *([""] if document["not_examined"] or document["left_out"] else []),
         *_checks(document),
         *_findings(document),
+        *_loads(document),
         *_extras(document),
         *_bound(document),
     ]
@@ -95,6 +97,21 @@ def _findings(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _loads(document: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (
+            load["run"],
+            f"{load['requests']:,}",
+            f"{load['failed']:,}" + f" ({load['excused']:,} excused)" * bool(load["excused"]),
+            f"{load['holds']:,}",
+            "none" if load["gap_ms_max"] is None else f"{load['gap_ms_max']:,.1f} ms",
+        )
+        for load in felt(document)
+    ]
+    heads = ("run", "requests", "failed", "holds", "longest gap")
+    return ["## Under load", "", *_table(heads, rows)] if rows else []
+
+
 def _extras(document: Mapping[str, Any]) -> list[str]:
     lines = []
     matrix, crashes = document["mutants"], document["crash_points"]
@@ -111,7 +128,7 @@ def _extras(document: Mapping[str, Any]) -> list[str]:
             f"- Crash points: {crashes['tried']:,} tried, {crashes['converged']:,} converged."
         )
     lines += [
-        f"- {escape_markdown(c['claim'])}: {c['examples']:,} examples,"
+        f"- {escape_markdown(c['claim'].rstrip('.'))}: {c['examples']:,} examples,"
         f" {c['per_minute']:,.0f} a minute, {len(c['failures'])} failed."
         for c in document["campaigns"]
     ]

@@ -11,6 +11,7 @@ __all__ = [
     "count",
     "examined_rows",
     "facts",
+    "felt",
     "headline",
     "percent",
     "place",
@@ -85,6 +86,9 @@ def facts(document: Mapping[str, Any], *, apart: bool = True) -> list[tuple[str,
         made[-1] = (f"{rows:,}", f"rows and {lines:,} log lines {_compared(document)}")
     if requests := _requests(document):
         made.append((f"{requests:,}", "requests to services"))
+    if loads := felt(document):
+        failed, sent = (sum(load[what] for load in loads) for what in ("failed", "requests"))
+        made.append((f"{failed:,}/{sent:,}", "requests under load failed"))
     if matrix := document["mutants"]:
         made.append((f"{matrix['caught']}/{matrix['tried']}", "mutants caught"))
     if crashes := document["crash_points"]:
@@ -94,6 +98,36 @@ def facts(document: Mapping[str, Any], *, apart: bool = True) -> list[tuple[str,
     if alarms := document["false_alarms"]:
         made.append((f"{len(alarms['alarms'])}/{alarms['fixtures']:,}", "false alarms"))
     return made
+
+
+def felt(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the clients of each run with a load felt.
+
+    A load has its `run`, `requests`, those that `failed` and those that were `excused` because harm
+    was done, `holds`, and `gap_ms_max`: the longest that a service answered nobody though somebody
+    waited, None where none did.
+    """
+    found = []
+    for run in document["runs"]:
+        for check in run["checks"]:
+            details = check["details"]
+            if check["checker"] == "downtime" and "failed" in details:
+                gaps = [one["gap_ms"] for one in details["longest gap"]]
+                found.append(
+                    {
+                        "run": run["name"],
+                        "requests": sum(
+                            number
+                            for kind, number in check["examined"].items()
+                            if kind.endswith(" requests")
+                        ),
+                        "failed": details["failed"],
+                        "excused": details["failed and excused"],
+                        "holds": details["held"].get("holds", 0),
+                        "gap_ms_max": max((gap for gap in gaps if gap is not None), default=None),
+                    }
+                )
+    return found
 
 
 def _requests(document: Mapping[str, Any]) -> int:

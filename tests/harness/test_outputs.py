@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 import report_inputs
+import told_histories
 import yaml
 
 from harness import report
 from harness.report.document import as_document
+from harness.report.markdown import render_markdown
 from harness.report.outputs import outputs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,6 +39,24 @@ def test_each_figure_is_one_line_whatever_the_report_holds() -> None:
         named = replace(made(), title="two\nlines")
         for value in outputs(as_document(named), folder="out").values():
             assert "\n" not in value
+
+
+def test_what_clients_felt_stands_in_the_outputs_and_in_the_summary() -> None:
+    """101 requests, of which one failed; nobody was let wait, so there is a gap of a request."""
+    base = report_inputs.gate()
+    document = as_document(
+        replace(base, runs=(*base.runs, told_histories.section("there-and-back")))
+    )
+    figures = outputs(document, folder="out")
+    assert (figures["load-requests"], figures["load-failed"]) == ("101", "1")
+    assert 0 < float(figures["load-gap-ms-max"]) < 10
+    assert "1/101 requests under load failed" in figures["line"]
+    summary = render_markdown(document)
+    (row,) = [line for line in summary.splitlines() if line.startswith("| there-and-back | 101 ")]
+    assert row.split(" | ")[1:4] == ["101", "1", "1"]
+    nobody = outputs(as_document(base), folder="out")
+    assert [nobody[f"load-{what}"] for what in ("requests", "failed", "gap-ms-max")] == [""] * 3
+    assert "Under load" not in render_markdown(as_document(base))
 
 
 # The action -------------------------------------------------------------------------------------
@@ -74,7 +94,8 @@ def harness(folder: Path) -> str:
 
 
 def test_the_action_names_only_inputs_steps_and_outputs_that_there_are() -> None:
-    known = set(outputs(as_document(report_inputs.gate()), folder=".")) | {"exit-code"}
+    known = set(outputs(as_document(report_inputs.gate()), folder="."))
+    known |= {"exit-code", "digest", "python-version"}
     found = REFERENCE.findall((ROOT / "action.yml").read_text())
     assert len(found) > 15
     for kind, name, output in found:
@@ -83,6 +104,20 @@ def test_the_action_names_only_inputs_steps_and_outputs_that_there_are() -> None
         else:
             assert name in STEPS
             assert output in known
+
+
+def test_the_cache_is_another_one_when_the_lock_is(tmp_path: Path) -> None:
+    digests = set()
+    for lock in ("a==1\n", "a==2\n"):
+        (tmp_path / "requirements.lock").write_text(lock)
+        (tmp_path / "pyproject.toml").write_text("[project]\n")
+        (tmp_path / "key.outputs").unlink(missing_ok=True)
+        code, told, _ = run_step("key", tmp_path)
+        assert code == 0
+        digests.add(told["digest"])
+    assert len(digests) == 2
+    cache = str(STEPS["cache"]["with"]["key"])
+    assert "steps.key.outputs.digest" in cache and "steps.python.outputs.python-version" in cache
 
 
 @pytest.mark.parametrize(("code", "said"), [(0, "::notice"), (1, "::error"), (254, "::error")])

@@ -16,18 +16,15 @@ from typing import Any
 import pypdf
 import pytest
 import report_inputs
+import told_histories
 from axe_playwright_python.sync_playwright import Axe
 from browser import chromium
 from playwright.sync_api import Browser, Page
-from told_histories import written
 
-from harness.checkers.downtime import check
-from harness.history import Mark
 from harness.report.document import as_document
 from harness.report.model import ReportInput
 from harness.report.page import render_page
 
-MS = 1_000_000
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 CONTRAST_MIN = 4.5
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -49,13 +46,11 @@ def gate(*, failing: bool = False) -> ReportInput:
     In one run clients felt a hold, and one of their requests failed.
     """
     run = report_inputs.gate(survivor=failing, failing=failing)
-    marks = [Mark(name, at * MS) for name, at in (("hold", 200), ("switch", 230), ("release", 231))]
-    lines = [f"1 read a=- {n * 5}-{n * 5 + 3}" for n in range(100)]
-    history = written(*lines, "2 read a=- 250-254 fail", marks=tuple(marks))
-    section = report_inputs.section("there-and-back", [check(history)])
     assert run.mutants is not None
     few = replace(run.mutants, mutants=run.mutants.mutants[-3:])
-    return replace(run, runs=(*run.runs[2:5], section), mutants=few)
+    return replace(
+        run, runs=(*run.runs[2:5], told_histories.section("there-and-back")), mutants=few
+    )
 
 
 REPORTS: dict[str, Callable[[], ReportInput]] = {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import report_inputs
+
+from harness.checkers.downtime import check
 from harness.checkers.holdings import Holding
 from harness.history import Call, History, Kind, Mark, Start
+from harness.report.model import RunSection
 
 PREFIX = "load1-"
 SERVICE = "database-manager"
@@ -45,3 +49,12 @@ def held(*rows: str, place: str = "legacy") -> dict[str, Holding]:
     """Return the place of the service, with rows such as `a=v1`."""
     pairs = tuple(row.partition("=")[::2] for row in rows)
     return {SERVICE: Holding(place=place, rows={"task": pairs})}  # type: ignore[dict-item]
+
+
+def section(name: str) -> RunSection:
+    """A report's run in which clients felt a hold, and one of 101 requests failed."""
+    times = (("hold", 200), ("switch", 230), ("release", 231))
+    marks = tuple(Mark(mark, at * 1_000_000) for mark, at in times)
+    lines = [f"1 read a=- {n * 5}-{n * 5 + 3}" for n in range(100)]
+    told = written(*lines, "2 read a=- 250-254 fail", marks=marks)
+    return report_inputs.section(name, [check(told)])
