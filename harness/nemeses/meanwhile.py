@@ -25,7 +25,11 @@ from harness.suggest import did_you_mean
 __all__ = ["FAULT", "MENDED", "Nemesis", "Place", "Strike", "small_disk", "strikes"]
 
 FAULT, MENDED = "fault", "mended"
-"""The marks around harm to gates, services and databases: what fails between them is excused."""
+"""The marks around harm that lasts: what fails between them is excused.
+
+A migration that is killed lets go of all it had, and what fails then is not; one that stands still
+may have a database's lock in hand, and nobody can take that from it.
+"""
 _MIGRATION = "migration"
 _SERVICES = ("gate", "legacy", "unified")
 _GIVING_BACK = "rollback.services"
@@ -300,9 +304,7 @@ class Nemesis:
 
     def _last(self, strike: Strike, harm: _Harm, begun: threading.Event) -> None:
         note = str(strike)
-        # A migration that stands still keeps nobody waiting who is not held: it excuses nothing.
-        marks = ("stop", "go on") if strike.of_migration else (FAULT, MENDED)
-        self._mark(marks[0], note)
+        self._mark(FAULT, note)
         try:
             harm.begin()
             self._count(strike)
@@ -310,7 +312,7 @@ class Nemesis:
             time.sleep(strike.fault.seconds)
         finally:
             harm.end()
-            self._mark(marks[1], note)
+            self._mark(MENDED, note)
 
     def _harm_of(self, strike: Strike, command: Lockstep) -> _Harm:
         fault = strike.fault
