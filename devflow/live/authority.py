@@ -13,6 +13,7 @@ from devflow.migration.database import has_table, uri
 
 __all__ = [
     "LEGACY",
+    "NOBODY",
     "SERVICES",
     "SOURCE_OF",
     "UNIFIED",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 LEGACY, UNIFIED = "legacy", "unified"
+NOBODY = "nobody"
+"""In a side's place while a backup is restored under both."""
 SERVICES = ("database-manager", "vector-memory", "model-registry")
 """The services that have something to move, in the order in which they are moved."""
 SOURCE_OF = {"database-manager": "legacy", "vector-memory": "vector"}
@@ -78,11 +81,10 @@ class Authority:
         """
         if self.unified.exists():
             with closing(_reader(self.unified)) as connection:
-                if (
-                    has_table(connection, "main", "migration_facts")
-                    and authority_of(connection, self.service) == UNIFIED
-                ):
-                    return UNIFIED
+                if has_table(connection, "main", "migration_facts"):
+                    side = authority_of(connection, self.service)
+                    if side != LEGACY:
+                        return UNIFIED if side == UNIFIED else None
         if self.legacy is None or not self.legacy.exists():
             return LEGACY
         with closing(_reader(self.legacy)) as connection:

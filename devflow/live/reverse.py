@@ -21,7 +21,7 @@ from devflow.live.applying import Tally, forget, write_back
 from devflow.live.dirty import log_of, position_of
 from devflow.live.images import images
 from devflow.live.replaying import Replayed, replay
-from devflow.live.reverse_log import install, last_noted, remove
+from devflow.live.reverse_log import fence, install, last_noted, remove
 from devflow.live.sidecar import counts_of, export_later_writes, keep_back
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "drain",
     "drain_all",
     "export_later_writes",
+    "fence",
     "forget",
     "install",
     "remove",

@@ -9,6 +9,7 @@ from functools import partial
 from devflow.live import capture, returning, reverse
 from devflow.live.authority import (
     LEGACY,
+    NOBODY,
     SERVICES,
     SOURCE_OF,
     UNIFIED,
@@ -110,10 +111,15 @@ def _keeping(gates: Gates, limits: Limits) -> tuple[Step, ...]:
 
 
 def _to_backup(gates: Gates) -> tuple[Step, ...]:
+    at_rest = [step for step in phases.AT_REST.back if step != phases.FORGETTING]
+    # The root comes last of the databases: until then it says that nobody answers.
+    at_rest.sort(key=lambda step: step.name == "rollback.root")
+    files = [step for step in at_rest if step == phases.FILES]
     return (
         Step("rollback", "rollback.hold", _hold_all(gates, Limits())),
         Step("rollback", "rollback.export", returning.export_writes),
-        *(step for step in phases.AT_REST.back if step != phases.FORGETTING),
+        *(step for step in at_rest if step != phases.FILES),
+        *files,
         Step("rollback", "rollback.capture", _end_capture),
         Step("rollback", "rollback.release", _release_all(gates)),
         phases.FORGETTING,
@@ -254,11 +260,16 @@ def _forget_live(tree: Tree) -> Counts:
 
 def _hold_all(gates: Gates, limits: Limits) -> Callable[[Tree], Counts]:
     def run(tree: Tree) -> Counts:
-        del tree
         held = sum(
             gate.hold_if_there(drain_s=limits.hold_s, lease_s=limits.lease_s)
             for gate in gates.values()
         )
+        if validation.is_unified(tree):  # to restore may take longer than gates stay held
+            with closing(open_writable(tree.path("root"))) as unified:
+                reverse.fence(unified)
+                with transaction(unified):
+                    for service in SERVICES:
+                        give_authority(unified, service, NOBODY)
         return {"gates held": held}
 
     return run

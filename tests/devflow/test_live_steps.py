@@ -83,9 +83,12 @@ class Moving:
         way = live_way(self.gates, limits)
         phases.apply(Tree.at(self.tree.directory), until, lambda _: None, way=way)
 
-    def rollback(self, limits: Limits = LIMITS) -> None:
+    def rollback(self, limits: Limits = LIMITS, *, keep_writes: bool = True) -> None:
         way = live_way(self.gates, limits)
-        phases.rollback(Tree.at(self.tree.directory), lambda _: None, way, keep_writes=True)
+        phases.rollback(Tree.at(self.tree.directory), lambda _: None, way, keep_writes=keep_writes)
+
+    def to_backup(self) -> None:
+        self.rollback(keep_writes=False)
 
     def answering(self, service: str) -> str | None:
         source = {"database-manager": "legacy", "vector-memory": "vector"}[service]
@@ -268,6 +271,24 @@ def test_a_way_back_amid_the_cutovers_leaves_the_services_alone_that_did_not_mov
     assert found == [("told later",)]
     contents = values(moving.tree.path("vector"), "SELECT DISTINCT content FROM vector_memories")
     assert contents == [("own words",)]
+    assert {gate.side for gate in moving.gates.values()} == {LEGACY}
+
+
+@pytest.mark.parametrize("until", ["shadow", "validate", "cleanup"])
+def test_nobody_answers_or_writes_while_a_backup_is_restored_however_long_it_takes(
+    until: str, lived_in: LegacyTree
+) -> None:
+    before = lived_in.state
+    moving = Moving.of(lived_in)
+    moving.apply(until)
+    assert killed_at("after live.returning:export_writes", moving.to_backup)
+    for service in ("database-manager", "vector-memory"):
+        assert moving.answering(service) is None
+    with pytest.raises(Exception, match="is being rolled back and takes no more writes"):
+        written(lived_in.root, WRITES_AFTER[0])
+    assert killed_at("before live.steps:_end_capture", moving.to_backup)
+    moving.to_backup()
+    assert lived_in.state == before
     assert {gate.side for gate in moving.gates.values()} == {LEGACY}
 
 
