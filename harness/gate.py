@@ -55,9 +55,10 @@ class Profile:
 
     `campaign` names the size of the property campaign, `examples` overrides its number;
     `false_alarms` are built fixtures; `slow`: slow scenarios run too, and what is resumed after
-    a crash is judged by every checker; `only_mutants` are names, none means all. Scenarios and
-    mutants all run; of `budget_s` the campaign and the false alarms get what is left, but at
-    least `least_s` each, so that a busy machine tries fewer and the report says how many.
+    a crash is judged by every checker; `only_mutants` are names, none means all, and of those that
+    migrate live `live_mutants` are drawn, all where it is None. Scenarios and the other mutants all
+    run; of `budget_s` the campaign and the false alarms get what is left, but at least `least_s`
+    each, so that a busy machine tries fewer and the report says how many.
     """
 
     campaign: str
@@ -67,10 +68,11 @@ class Profile:
     least_s: float = 8.0
     examples: int | None = None
     only_mutants: tuple[str, ...] = ()
+    live_mutants: int | None = None
 
 
 PROFILES = {
-    "quick": Profile(campaign="quick", false_alarms=40, slow=False, budget_s=250.0),
+    "quick": Profile(campaign="quick", false_alarms=40, slow=False, budget_s=250.0, live_mutants=4),
     "full": Profile(campaign="full", false_alarms=500, slow=True, budget_s=7_200.0),
 }
 """The gate's sizes; those of the property campaign are in `harness.campaign`."""
@@ -142,7 +144,7 @@ def run_gate(
     measured = read_benchmarks(MEASURED)
     claim(out)
     played, unseen = _parted(_play_all(stories, out / "scenarios", size, processes, tell))
-    matrix = _mutants(out / "mutants", size, processes, tell)
+    matrix = _mutants(out / "mutants", size, seed, processes, tell)
     left_s = size.budget_s - (time.monotonic() - clock)
     found = _properties(out / "properties", size, seed, tell, limit_s=0.75 * left_s)
     left_s = size.budget_s - (time.monotonic() - clock)
@@ -207,6 +209,13 @@ def _left_out(
             yield f"{meant - number} of {meant} {what}, which were not reached"
     if size.only_mutants:
         yield f"all mutants but {', '.join(size.only_mutants)}"
+    elif size.live_mutants is not None:
+        live = sum(mutant.live is not None for mutant in load_mutants())
+        if size.live_mutants < live:
+            yield (
+                f"{live - size.live_mutants} of {live} mutants of the live migration, which the"
+                " full profile tries"
+            )
 
 
 def _parted(every: list[_Played]) -> tuple[list[_Played], list[str]]:
@@ -268,10 +277,17 @@ def _fixture(story: Scenario) -> str:
     return f"{source.profile}{hazards} (seed {source.seed}, scale {source.scale:g})"
 
 
-def _mutants(out: Path, size: Profile, processes: int, tell: Tell) -> MutantMatrix:
+def _mutants(out: Path, size: Profile, seed: int, processes: int, tell: Tell) -> MutantMatrix:
     began = time.monotonic()
     tell = _sharing(tell, "mutants", len(size.only_mutants or load_mutants()) + 1)
-    result = run_mutants(out=out, only=size.only_mutants, processes=processes, tell=tell)
+    result = run_mutants(
+        out=out,
+        only=size.only_mutants,
+        live_max=size.live_mutants,
+        seed=seed,
+        processes=processes,
+        tell=tell,
+    )
     tell(
         Happening(
             text=f"mutants: {len(result.killed)} of {len(result.judged)} caught",

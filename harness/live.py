@@ -8,7 +8,7 @@ back with every write. What the clients were told is compared with what the data
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,14 @@ from harness.candidate import Candidate, Event, Outcome
 from harness.candidate_services import Service, stand_ins
 from harness.checkers import downtime, history
 from harness.checkers.evidence import Evidence
-from harness.checkers.holdings import Holding, Shape, forget_load, holding
+from harness.checkers.holdings import (
+    Holding,
+    Shape,
+    forget_load,
+    forget_reckoned,
+    holding,
+    without_vector,
+)
 from harness.errors import BadInputError, EnvironmentFaultError
 from harness.fixture.folder import fixtures_folder
 from harness.harmed import Harmed
@@ -32,8 +39,9 @@ from harness.providers import Providers, providers
 from harness.run import RunResult
 from harness.scenario import LiveLoad
 from harness.services import Running, ServiceError, free_port
-from harness.snapshot import Snapshot
+from harness.snapshot import REGISTRY_LOG, Snapshot
 from harness.stage import fresh, lay, take
+from harness.straight import ROOT, Straight
 
 __all__ = ["migrate_live"]
 
@@ -42,6 +50,8 @@ _WARM = 50
 _WAIT_S = 60.0
 _SHAPES = {"legacy": Shape.LEGACY, "vector": Shape.VECTOR}
 _PLACES = {"database-manager": "legacy", "vector-memory": "vector"}
+# While one of these is made, those who write past the gates hurry.
+_AT_STAKE = ("backup.", "shadow.follow", "shadow.put", "cutover.", "rollback.")
 
 
 def migrate_live(
@@ -114,6 +124,12 @@ class _Story:
             connections=live.connections,
             rate=live.rate,
         )
+        self.straight = Straight(
+            self.tree,
+            log=out / "straight.jsonl",
+            seed=seed,
+            idle=not live.straight or bool(live.faults),
+        )
         self.histories: list[CheckResult] = []
         self.held: set[str] = set()
         self.harmed = (
@@ -182,7 +198,7 @@ class _Story:
             _start(self.legacy.values())
             _start(self.gates.values())
         try:
-            with self.load:
+            with self.load, self.straight:
                 self._under_load()
         except ServiceError as error:
             judge.violations.append(Finding(rule="candidate/service", cause=str(error)))
@@ -236,6 +252,16 @@ class _Story:
         return self._run("rollback", keep_writes=True)
 
     def _run(self, op: str, *, until: str = "cleanup", keep_writes: bool = False) -> bool:
+        """Run one command, once more where nobody knows how it ended."""
+        outcome = self._asked(op, until=until, keep_writes=keep_writes)
+        if not outcome.definite and self.harmed is None:
+            self.judge.indefinite(outcome)
+            outcome = self._asked(op, until=until, keep_writes=keep_writes)
+        if not outcome.ok:
+            self.judge.failed(outcome)
+        return outcome.ok
+
+    def _asked(self, op: str, *, until: str, keep_writes: bool) -> Outcome:
         """Run one command, marking when it holds which service's requests."""
         name = f"apply until {until}" if op == "apply" else op
         self.load.mark(until if op == "apply" else op)
@@ -247,21 +273,23 @@ class _Story:
         for service in sorted(self.held):
             self.load.mark("back-out", service)
         self.held.clear()
-        if not outcome.ok:
-            self.judge.failed(outcome)
-        return outcome.ok
+        return outcome
 
     def _undisturbed(self, op: str, *, until: str, keep_writes: bool) -> Outcome:
         with self.candidate.go_live(
             op, self.tree, gates=self.control, until=until, keep_writes=keep_writes
         ) as command:
             while (event := command.next_pause()) is not None:
+                started = event["event"] == "step_started"
+                self.straight.hurry(started and str(event.get("step")).startswith(_AT_STAKE))
                 if event.get("phase") == (until if op == "apply" else op):
                     self._mark(event)
             return self.judge.heard(command.finish())
 
     def _mark(self, event: Event) -> None:
         name = str(event.get("step")).partition(".")[2]
+        if name in ("model-registry", "services"):
+            self.straight.let_log(name == "services" and event["event"] == "step_done")
         for service in self.gates if name == "services" else [name]:
             if service not in self.gates:
                 continue
@@ -274,31 +302,40 @@ class _Story:
 
     # What is judged ------------------------------------------------------------------------------
 
-    def _quiet(self, what: str, number: int) -> tuple[Path, History | None]:
-        """Return a copy of the tree, taken while no client sends anything, and what was until then.
+    def _quiet(self, what: str, number: int) -> tuple[Path, Snapshot, list[History]]:
+        """Return a copy of the tree, taken while nobody writes, and all that was until then.
 
-        The history is read in the first round and in the last: a write that was lost in between is
+        That is what was there before, with the registry's log as it is by now, and the histories.
+        These are read in the first round and in the last: a write that was lost in between is
         still lost at the end, and histories grow long. EnvironmentFaultError where a request stays
         under way for longer than it may.
         """
         if not self.load.quiesce(timeout_s=_WAIT_S):
             raise EnvironmentFaultError("the clients of a load did not come to rest; try it again")
-        until_now = self.load.history() if number in (1, self.live.rounds) else None
-        at_rest = take(self.tree, self.out / what, self.candidate)
+        self.straight.rest()
+        is_read = number in (1, self.live.rounds)
+        histories = [self.straight.history(), self.load.history()] if is_read else []
+        at_rest = take(self.tree, self.out / f"{what}-{number}", self.candidate)
+        before = lay(self.before.directory, self.out / f"before-{what}-{number}")
+        if (before / REGISTRY_LOG).is_file():
+            (before / REGISTRY_LOG).write_bytes(self.straight.logged)
+        self.straight.resume()
         self.load.pace(self.live.rate)
-        return at_rest.directory, until_now
+        return at_rest.directory, Snapshot.of(before), histories
 
     def _judge_unified(self, number: int, *, stays: bool = False) -> None:
         """Judge what the unified database holds, the clients' rows and the fixture's.
 
         Where it `stays`, nothing may be left of how it came.
         """
-        folder, until_now = self._quiet("unified", number)
+        folder, before, histories = self._quiet("unified", number)
         root = folder / DATABASES["root"]
-        self._compare(until_now, dict.fromkeys(_PLACES, (root, Shape.UNIFIED)))
-        forget_load(root, Shape.UNIFIED, prefix=self.load.prefix)
+        places = dict.fromkeys((*_PLACES, ROOT), (root, Shape.UNIFIED))
+        self._compare(histories, places)
+        for each in (self.load, self.straight):
+            forget_load(root, Shape.UNIFIED, prefix=each.prefix)
         evidence = Evidence(
-            before=self.before,
+            before=before,
             mapping=Declared.load(self.candidate.mapping),
             after=root,
             tree=folder,
@@ -307,33 +344,50 @@ class _Story:
         self.judge.check((*left, "rows", "in-use", "integrity"), evidence)
 
     def _judge_legacy(self, number: int) -> None:
-        """Judge what the legacy databases hold after the way back; nothing else may be left."""
-        folder, until_now = self._quiet("legacy", number)
+        """Judge what the databases hold after the way back; nothing else may be left."""
+        folder, before, histories = self._quiet("legacy", number)
         places = {
             service: (folder / DATABASES[source], _SHAPES[source])
             for service, source in _PLACES.items()
         }
-        self._compare(until_now, places)
-        # What the unified side reckoned of the clients' usage flows back to the root, too.
-        reckoned = (folder / DATABASES["root"], Shape.ROOT)
-        for path, shape in (*places.values(), reckoned):
-            forget_load(path, shape, prefix=self.load.prefix)
+        places[ROOT] = (folder / DATABASES["root"], Shape.ROOT)
+        self._compare(histories, places)
+        for path, shape in places.values():
+            for each in (self.load, self.straight):
+                forget_load(path, shape, prefix=each.prefix)
+        forget_reckoned(places[ROOT][0], before.path("root"))
         evidence = Evidence(
-            before=self.before,
+            before=before,
             mapping=Declared.load(self.candidate.mapping),
             rolled_back=Snapshot.of(folder),
             backups=self.candidate.backups,
         )
         self.judge.check(("rollback",), evidence)
 
-    def _compare(self, until_now: History | None, places: Mapping[str, tuple[Path, Shape]]) -> None:
-        if until_now is None:
-            return
-        final: dict[str, Holding] = {
-            service: holding(path, shape, prefix=self.load.prefix)
-            for service, (path, shape) in places.items()
-        }
-        self.histories.append(history.check(until_now, final))
+    def _compare(
+        self, histories: Iterable[History], places: Mapping[str, tuple[Path, Shape]]
+    ) -> None:
+        """Judge each history by what the places hold of it."""
+        for until_now in (each for each in histories if each.calls):
+            prefix = until_now.start.prefix
+            final: dict[str, Holding] = {
+                service: holding(path, shape, prefix=prefix)
+                for service, (path, shape) in places.items()
+            }
+            found = history.check(until_now, final)
+            examined = found.examined
+            if prefix == self.straight.prefix:
+                examined = {f"{what}, past the gates": n for what, n in examined.items()}
+            self.histories.append(
+                CheckResult.judged(
+                    "history",
+                    [*found.findings, *_halves(*places["vector-memory"], prefix)],
+                    examined,
+                    verifies=found.verifies,
+                    does_not_verify=found.does_not_verify,
+                    details=found.details,
+                )
+            )
 
 
 def _start(services: Iterable[Running]) -> None:
@@ -343,6 +397,18 @@ def _start(services: Iterable[Running]) -> None:
         one.launch()
     for one in ones:
         one.wait(until=deadline)
+
+
+def _halves(path: Path, shape: Shape, prefix: str) -> Iterator[Finding]:
+    """Yield the vector memories that stand there without their vector."""
+    for key in without_vector(path, shape, prefix=prefix):
+        yield Finding(
+            rule="history/write-half",
+            database="vector-memory",
+            table="vector",
+            key=key,
+            cause=f"{shape} has this memory without its vector",
+        )
 
 
 def _joined(checker: str, results: list[CheckResult]) -> CheckResult:

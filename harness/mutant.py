@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from harness.errors import BadInputError
-from harness.scenario import Trial, trial_of
+from harness.scenario import LiveLoad, Trial, live_of, trial_of
 from harness.suggest import unknown_key
 
 __all__ = ["DEFINITIONS", "Edit", "Mutant", "load_mutants", "plant"]
@@ -19,9 +19,11 @@ __all__ = ["DEFINITIONS", "Edit", "Mutant", "load_mutants", "plant"]
 DEFINITIONS = Path(__file__).resolve().parent.parent / "tests" / "mutants"
 """Where the mutants' definitions lie, several in a YAML file."""
 
+_T = TypeVar("_T")
 _EDIT_KEYS = ("file", "find", "replace")
 _KEYS = (
     "name", "breaks", *_EDIT_KEYS, "also", "fixture", "rollback_from", "kill", "services",
+    "live",
 )  # fmt: skip
 
 
@@ -40,7 +42,8 @@ class Mutant:
 
     `fixture` names a recipe file in the definitions' folder. `rollback_from` are phases to roll
     back from and `kill` are crash points (`phase/step`), where it is only seen there. `trial` is
-    how the services are tried, where it is one of them that is broken.
+    how the services are tried, where it is one of them that is broken, and `live` is the load
+    under which it migrates there and back, where it is only seen then.
     """
 
     name: str
@@ -51,11 +54,12 @@ class Mutant:
     rollback_from: tuple[str, ...] = ()
     kill: tuple[str, ...] = ()
     trial: Trial | None = None
+    live: LiveLoad | None = None
 
     @property
     def story(self) -> tuple[object, ...]:
         """What is played with it, whatever is broken: mutants of one story share a control."""
-        return self.fixture, self.rollback_from, self.kill, self.trial
+        return self.fixture, self.rollback_from, self.kill, self.trial, self.live
 
 
 def load_mutants(directory: Path = DEFINITIONS) -> tuple[Mutant, ...]:
@@ -104,14 +108,15 @@ def _mutant(given: Any, path: Path, number: int) -> Mutant:
         edits=tuple(_edit(edit, where) for edit in edits),
         defined_in=path,
         fixture=str(given.get("fixture", "default")),
-        trial=_trial(given["services"], where) if "services" in given else None,
+        trial=_read(trial_of, given["services"], where) if "services" in given else None,
+        live=_read(live_of, given["live"], where) if "live" in given else None,
         **lists,
     )
 
 
-def _trial(given: Any, where: str) -> Trial:
+def _read(read: Callable[[Any], _T], given: Any, where: str) -> _T:
     try:
-        return trial_of(given)
+        return read(given)
     except ValueError as error:
         raise BadInputError(f"{where}: {error}") from error
 

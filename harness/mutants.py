@@ -8,6 +8,7 @@ do not know the mutants: where one survives, a checker is missing something.
 from __future__ import annotations
 
 import multiprocessing
+import random
 import shutil
 import tempfile
 import time
@@ -57,6 +58,7 @@ class MutantsResult:
 
     judged: tuple[Judged, ...]
     elapsed_s: float
+    defined: int = 0
 
     @property
     def killed(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ class MutantsResult:
         """The matrix as the report holds it."""
         return MutantMatrix(
             checkers=CHECKER_NAMES,
+            defined=self.defined,
             mutants=tuple(
                 ReportedMutant(
                     name=one.mutant.name,
@@ -116,16 +119,20 @@ def run_mutants(
     out: Path,
     manifest: Path = DEFAULT_MANIFEST,
     only: Sequence[str] = (),
+    live_max: int | None = None,
+    seed: int = 1,
     processes: int = 2,
     tell: Tell = nobody,
 ) -> MutantsResult:
     """Run every mutant defined in `directory` and say which checkers caught it.
 
-    `out` gets the matrix as text. The unbroken candidate is run on every fixture too: it must be
-    valid there, or no mutant could be judged, which is a BadInputError.
+    Of those that migrate live, which take longest, `live_max` are drawn by `seed`, all where it is
+    None. `out` gets the matrix as text. The unbroken candidate is run on every fixture too: it must
+    be valid there, or no mutant could be judged, which is a BadInputError.
     """
     began = time.monotonic()
-    mutants = tuple(m for m in load_mutants(directory) if not only or m.name in only)
+    every = load_mutants(directory)
+    mutants = tuple(m for m in _drawn(every, live_max, seed) if not only or m.name in only)
     for name in only:
         if name not in {mutant.name for mutant in mutants}:
             raise BadInputError(f"there is no mutant `{name}` in {directory}")
@@ -135,9 +142,19 @@ def run_mutants(
     ) as scratch:
         tasks = _tasks(mutants, directory, manifest.resolve(), Path(scratch))
         judged = _judge(tasks, processes, tell)
-    result = MutantsResult(judged=judged, elapsed_s=time.monotonic() - began)
+    elapsed_s = time.monotonic() - began
+    result = MutantsResult(judged=judged, elapsed_s=elapsed_s, defined=len(every))
     (out / "mutants.txt").write_text(matrix_text(result), encoding="utf-8")
     return result
+
+
+def _drawn(mutants: tuple[Mutant, ...], live_max: int | None, seed: int) -> tuple[Mutant, ...]:
+    """Leave out all mutants that migrate live but `live_max` of them."""
+    live = [mutant.name for mutant in mutants if mutant.live is not None]
+    if live_max is None or live_max >= len(live):
+        return mutants
+    kept = random.Random(f"mutants {seed}").sample(live, live_max)  # noqa: S311 - drawn again
+    return tuple(mutant for mutant in mutants if mutant.live is None or mutant.name in kept)
 
 
 def _tasks(
@@ -204,8 +221,8 @@ def _run_one(task: _Task) -> _Result:
     """Play one candidate and return the error rules by check; its files are removed.
 
     What `apply` left is judged first. Only where nothing is wrong with that, and always for a
-    control, is it applied again and rolled back. One whose services are tried is judged by that
-    alone.
+    control, is it applied again and rolled back. One whose services are tried, or that migrates
+    live, is judged by that alone.
     """
     began = time.monotonic()
     mutant = task.mutant
@@ -221,7 +238,9 @@ def _run_one(task: _Task) -> _Result:
         path=mutant.defined_in,
         candidate=task.manifest,
     )
-    if mutant.trial is not None:
+    if mutant.live is not None:
+        result = play(replace(scenario, live=mutant.live), task.directory / "play")
+    elif mutant.trial is not None:
         tried = replace(scenario, checkers=(), trial=mutant.trial)
         result = play(tried, task.directory / "play")
     else:
@@ -271,5 +290,6 @@ def matrix_text(result: MutantsResult) -> str:
         note = "" if one.caught else f"  SURVIVED: {one.mutant.breaks}"
         lines.append("  ".join([one.mutant.name.ljust(width), *marks]).rstrip() + note)
     count = len(result.judged)
-    lines.append(f"{len(result.killed)} of {count} mutants caught ({result.rate:.0%})")
+    drawn = f", of {result.defined} defined" if result.defined > count else ""
+    lines.append(f"{len(result.killed)} of {count} mutants caught ({result.rate:.0%}){drawn}")
     return "\n".join(lines) + "\n"

@@ -26,6 +26,7 @@ __all__ = [
     "Scenario",
     "Trial",
     "find_scenario",
+    "live_of",
     "scenario_files",
     "scenarios_folder",
     "trial_of",
@@ -129,6 +130,7 @@ class LiveLoad:
 
     `connections` clients send `rate` requests a second in all, as fast as they are answered where
     it is None; before and after each phase they go on for `seconds`. Meanwhile there are `faults`.
+    `straight`: others write past the gates, straight to the databases; not where there are faults.
     """
 
     rate: float | None = 200.0
@@ -137,6 +139,7 @@ class LiveLoad:
     rounds: int = 1
     stays: bool = False
     faults: tuple[Fault, ...] = ()
+    straight: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,17 +312,29 @@ def _kill(data: dict[str, Any]) -> Kill:
     )
 
 
+def _fits(key: str, data: Any) -> None:
+    """Raise ValueError where what a scenario or a mutant says under `key` does not fit."""
+    schema: Any = _validator().schema
+    errors = list(_validator().evolve(schema=schema["properties"][key]).iter_errors(data))
+    if errors:
+        place = ".".join([key, *map(str, errors[0].absolute_path)])
+        raise ValueError(f"{place}: {errors[0].message[:_SHOWN_CHARACTERS]}")
+
+
+def live_of(data: dict[str, Any]) -> LiveLoad:
+    """Return what the key `live` of a mutant says; ValueError where it does not fit."""
+    if "faults" in data:
+        raise ValueError("live.faults: a mutant is migrated without other harm")
+    _fits("live", data)
+    return LiveLoad(**data)
+
+
 def trial_of(data: dict[str, Any], seed: int = 1) -> Trial:
     """Return what the key `services` of a scenario or a mutant says.
 
     ValueError where it does not fit the scenarios' schema.
     """
-    schema: Any = _validator().schema
-    services = schema["properties"]["services"]
-    errors = list(_validator().evolve(schema=services).iter_errors(data))
-    if errors:
-        place = ".".join(["services", *map(str, errors[0].absolute_path)])
-        raise ValueError(f"{place}: {errors[0].message[:_SHOWN_CHARACTERS]}")
+    _fits("services", data)
     given: dict[str, Any] = {}
     for name in ("api", "durability", "containers"):
         given |= data.get(name) or {}

@@ -12,6 +12,7 @@ import abc
 import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,9 @@ _START_S = 60.0
 _STOP_S = 10.0
 _POLL_S = 0.02
 _TAIL_BYTES = 1_500
+# Below what Linux gives to connections that go out, above what well-known services listen on.
+_NEVER_GIVEN = (12_000, 32_000)
+_PORTS = random.SystemRandom()
 # What somebody's shell says of databases and providers is none of a run's business.
 _NOT_INHERITED = frozenset(
     {
@@ -46,11 +50,16 @@ class ServiceError(Exception):
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
-        taken.bind((_HOST, 0))
-        port: int = taken.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on now, and that no client is given.
+
+    A service may begin to listen long after its port was chosen: by then one of those that the
+    system gives to connections that go out may be in use.
+    """
+    while True:
+        port = _PORTS.choice(range(*_NEVER_GIVEN))
+        with contextlib.suppress(OSError), socket.socket() as taken:
+            taken.bind((_HOST, port))
+            return port
 
 
 class Live(abc.ABC):

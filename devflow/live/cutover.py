@@ -27,9 +27,11 @@ from devflow.migration.database import open_writable, transaction
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 
-__all__ = ["Limits", "cut_over", "follow"]
+__all__ = ["NEAR", "Limits", "cut_over", "follow"]
 
-_NEAR = 200
+NEAR = 200
+"""How many notes are few enough to be taken up while clients wait."""
+_ROUNDS_MAX = 20
 _AHEAD_OF_DEADLINE = 2.0
 
 
@@ -61,10 +63,13 @@ def follow(
     """Catch up until at most `near` notes are left; return how many were taken up.
 
     `before_each` portion something may wait, as a `Throttle` does. Each round is shorter than the
-    one before, unless more is written than can be followed: then it goes on.
+    one before, unless more is written than can be followed: then it ends, with more left, after
+    some rounds that came no nearer.
     """
-    notes = 0
-    while behind(connection, source) > near:
+    notes, rounds, least = 0, 0, behind(connection, source)
+    while (left := behind(connection, source)) > near and rounds < _ROUNDS_MAX:
+        rounds = 0 if left < least else rounds + 1
+        least = min(left, least)
         if before_each is not None:
             before_each()
         notes += catch_up(connection, source).notes
@@ -86,7 +91,7 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
         for attempt in range(1, limits.attempts + 1):
             with suppress(_LateError, apsw.BusyError):
                 if source is not None:
-                    follow(unified, source, near=_NEAR, before_each=Throttle([gate]).wait)
+                    follow(unified, source, near=NEAR, before_each=Throttle([gate]).wait)
                 return {"attempts": attempt, **_attempt(tree, unified, service, gate, limits)}
             time.sleep(limits.pause_s)
     text = (

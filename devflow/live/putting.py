@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import apsw
@@ -12,24 +12,33 @@ import apsw
 from devflow.migration.database import open_source, open_writable
 from devflow.migration.errors import MigrationError
 
-__all__ = ["put_over"]
+__all__ = ["ATTEMPTS", "put_over"]
 
+ATTEMPTS = 3
+"""How often it is tried before writers have to wait: beyond that they would never let it be."""
 _AGAIN_S = 0.01
 
 
 def put_over(
-    source: Path, target: Path, *, is_current: Callable[[], bool], deadline_s: float = 30.0
+    source: Path,
+    target: Path,
+    *,
+    is_current: Callable[[], bool],
+    bring_up: Callable[[], None] | None = None,
+    deadline_s: float = 30.0,
 ) -> bool:
     """Write `source`, at rest, over `target`; return False, with nothing done, if it grew stale.
 
     The first page takes the target's write lock: `is_current` is asked under it whether `source`
-    holds all that was written to the target until then. Readers go on with what was there before.
-    Raises `MigrationError` when the lock is not to be had within `deadline_s` seconds.
+    holds all that was written to the target until then. `bring_up` is called before, while writers
+    to the target wait, to bring the last of it into `source`: where they never pause, nothing else
+    would get there. Readers go on with what was there before. Raises `MigrationError` when the lock
+    is not to be had within `deadline_s` seconds.
     """
     until = time.monotonic() + deadline_s
     while True:
         try:
-            return _try(source, target, is_current)
+            return _try(source, target, is_current, bring_up)
         except (apsw.BusyError, apsw.LockedError) as error:
             if time.monotonic() > until:
                 text = (
@@ -40,12 +49,23 @@ def put_over(
             time.sleep(_AGAIN_S)
 
 
-def _try(source: Path, target: Path, is_current: Callable[[], bool]) -> bool:
-    with (
-        closing(open_source(source, immutable=True)) as reader,
-        closing(open_writable(target)) as writer,
-        writer.backup("main", reader, "main") as backup,
-    ):
+def _try(
+    source: Path,
+    target: Path,
+    is_current: Callable[[], bool],
+    bring_up: Callable[[], None] | None,
+) -> bool:
+    with ExitStack() as stack:
+        waiting = None
+        if bring_up is not None:
+            waiting = stack.enter_context(closing(open_writable(target)))
+            waiting.execute("BEGIN IMMEDIATE")
+            bring_up()
+        reader = stack.enter_context(closing(open_source(source, immutable=True)))
+        writer = stack.enter_context(closing(open_writable(target)))
+        backup = stack.enter_context(closing(writer.backup("main", reader, "main")))
+        if waiting is not None:  # the next statement takes the lock, before those who wait wake up
+            waiting.execute("ROLLBACK")
         backup.step(1)
         if not is_current():
             return False

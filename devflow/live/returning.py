@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import apsw
@@ -30,7 +29,7 @@ from devflow.live.control import GateControl
 from devflow.live.cutover import Limits
 from devflow.live.dirty import position_of
 from devflow.live.later import SIDECAR, free_path
-from devflow.live.putting import put_over
+from devflow.live.putting import ATTEMPTS, put_over
 from devflow.live.reverse_log import LOG
 from devflow.migration import validation
 from devflow.migration.backups import manifest_of
@@ -247,31 +246,51 @@ def put_root_back(tree: Tree) -> Counts:
     """Put the root, with what was written to it since, in the unified database's place."""
     if not validation.is_unified(tree) or not returning_root(tree).exists():
         return {}
-    attempts = 0
-    while True:
+    attempts, is_put = 0, False
+    while not is_put:
         attempts += 1
+        near = _Near(tree)
+        is_patient = attempts < ATTEMPTS
+        if is_patient:
+            near.bring()
+        is_put = put_over(
+            _root_back(tree),
+            tree.path("root"),
+            is_current=near.is_current,
+            bring_up=None if is_patient else near.bring,
+        )
+    return {"attempts": attempts}
+
+
+class _Near:
+    """How near the root that is to go back is to what was written to the unified database."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree, self._followed = tree, -1
+
+    def bring(self) -> None:
+        """Let all flow back, and make the root anew."""
+        tree = self._tree
         with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
             # The others answer for themselves again: nothing may be written over what they have.
             reverse.drain_all(unified, {"root": legacy["root"]}, sidecar=sidecar)
-            followed = position_of(legacy["root"])
-        back = _root_back(tree)
-        _copy_without_traces(returning_root(tree), back)
-        if put_over(back, tree.path("root"), is_current=partial(_last_is, tree, followed)):
-            return {"attempts": attempts}
+            self._followed = position_of(legacy["root"])
+        _copy_without_traces(returning_root(tree), _root_back(tree))
+
+    def is_current(self) -> bool:
+        """Return whether nothing was written since."""
+        with closing(open_source(self._tree.path("root"))) as unified:
+            return not number(
+                unified,
+                f"SELECT count(*) FROM {LOG} WHERE n > :followed",
+                {"followed": self._followed},
+            )
 
 
 def _copy_without_traces(source: Path, target: Path) -> None:
     target.write_bytes(source.read_bytes())
     with closing(open_writable(target)) as copy:
         reverse.forget(copy)
-
-
-def _last_is(tree: Tree, followed: int) -> bool:
-    """Return whether nothing was written to the unified database since the note `followed`."""
-    with closing(open_source(tree.path("root"))) as unified:
-        return not number(
-            unified, f"SELECT count(*) FROM {LOG} WHERE n > :followed", {"followed": followed}
-        )
 
 
 def export_writes(tree: Tree) -> Counts:

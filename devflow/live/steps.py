@@ -18,7 +18,7 @@ from devflow.live.authority import (
 )
 from devflow.live.catching_up import behind, drop_indexes, index_origins, position, set_position
 from devflow.live.control import GateControl
-from devflow.live.cutover import Limits, cut_over, follow
+from devflow.live.cutover import NEAR, Limits, cut_over, follow
 from devflow.live.following import (
     begin_capture,
     check_unbroken,
@@ -26,7 +26,7 @@ from devflow.live.following import (
     following,
     take_capture_out,
 )
-from devflow.live.putting import put_over
+from devflow.live.putting import ATTEMPTS, put_over
 from devflow.live.throttle import Throttle
 from devflow.migration import backups, phases, validation
 from devflow.migration.database import (
@@ -172,7 +172,7 @@ def _follow(tree: Tree, *, gates: Gates) -> Counts:
                 give_authority(shadow, service, LEGACY)
             lines = follow_log(shadow, tree.path("registry"))["lines"]
         for source in SOURCES:
-            notes += follow(shadow, source, before_each=throttle.wait)
+            notes += follow(shadow, source, near=NEAR, before_each=throttle.wait)
         returning.set_older_aside(tree)
         # From here on whoever writes to it is noted: in the root's place, that may be anybody.
         reverse.install(shadow)
@@ -183,21 +183,45 @@ def _put(tree: Tree) -> Counts:
     """Put the unified database in the root's place: those who write there go on in it."""
     if validation.is_unified(tree):
         return {}
-    attempts = 0
-    while True:
+    attempts, is_put = 0, False
+    while not is_put:
         attempts += 1
-        kept = _keep_root(tree)
-        with following(tree, tree.shadow) as shadow:
-            follow(shadow, "root")
-            followed = position(shadow, "root")
-        if followed == kept and put_over(
-            tree.shadow, tree.path("root"), is_current=partial(_noted_is, tree, followed)
-        ):
-            break
+        near = _Near(tree)
+        is_patient = attempts < ATTEMPTS
+        if is_patient:
+            near.bring()
+        is_put = put_over(
+            tree.shadow,
+            tree.path("root"),
+            is_current=near.is_current,
+            bring_up=None if is_patient else near.bring,
+        )
     with closing(open_writable(tree.path("root"))) as root:
         root.execute("PRAGMA journal_mode = WAL").fetchall()
     sync_directory(tree.directory)
     return {"attempts": attempts}
+
+
+class _Near:
+    """How near the shadow, and what is kept of the root, are to the root itself."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._kept = self._followed = -1
+
+    def bring(self) -> None:
+        """Keep the root as it is, and follow it."""
+        self._kept = _keep_root(self._tree)
+        with following(self._tree, self._tree.shadow) as shadow:
+            follow(shadow, "root")
+            self._followed = position(shadow, "root")
+
+    def is_current(self) -> bool:
+        """Return whether nothing was written to the root since either."""
+        if self._kept != self._followed:
+            return False
+        with closing(open_source(self._tree.path("root"))) as root:
+            return not capture.is_installed(root) or self._followed == capture.high_water_mark(root)
 
 
 def _keep_root(tree: Tree) -> int:
@@ -209,12 +233,6 @@ def _keep_root(tree: Tree) -> int:
     copy_database(tree.path("root"), copy, name=str(tree.path("root")))
     with closing(open_writable(copy)) as root:
         return take_capture_out(root)
-
-
-def _noted_is(tree: Tree, followed: int) -> bool:
-    """Return whether nothing was written to the root since the note `followed`."""
-    with closing(open_source(tree.path("root"))) as root:
-        return not capture.is_installed(root) or capture.high_water_mark(root) == followed
 
 
 def _captured(tree: Tree) -> dict[str, int]:

@@ -15,7 +15,7 @@ from harness.database import open_read_only, typed_expression
 from harness.errors import BadInputError
 from harness.history import told
 
-__all__ = ["Holding", "Row", "Shape", "forget_load", "holding"]
+__all__ = ["Holding", "Row", "Shape", "forget_load", "forget_reckoned", "holding", "without_vector"]
 
 Row = tuple[str, str]
 """A key and its value, as `harness.history.told` shortens it."""
@@ -40,11 +40,16 @@ _LEGACY: Final = {
 _STORED: Final[Mapping[Shape, Mapping[str, tuple[str, str, str]]]] = {
     Shape.LEGACY: _LEGACY,
     Shape.VECTOR: {"vector": ("vector_memories", "id", "content")},
-    Shape.ROOT: {},
-    Shape.UNIFIED: {**_LEGACY, "vector": ("memory_blocks", "id", "content")},
+    Shape.ROOT: {"root": ("task_contexts", "id", "title")},
+    Shape.UNIFIED: {
+        **_LEGACY,
+        "vector": ("memory_blocks", "id", "content"),
+        "root": ("task_contexts", "id", "title"),
+    },
 }
-# What a service reckons of the load's rows, and names after them.
-_RECKONED: Final = ("usage", ("cost_analytics", "id", "model"))
+# What a service reckons of the load's rows, and names after them; of others' rows, too.
+_RECKONED_IN: Final = "cost_analytics"
+_RECKONED: Final = ("usage", (_RECKONED_IN, "id", "model"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,36 @@ def forget_load(path: Path, shape: Shape, *, prefix: str) -> int:
             )
             deleted += database.changes()
     return deleted
+
+
+def forget_reckoned(path: Path, before: Path) -> int:
+    """Delete from a copy what services have reckoned since `before`; return how many rows.
+
+    It flows back to the root like all that they write, and stands for rows that stay.
+    """
+    with closing(apsw.Connection(str(path))) as database:
+        database.execute("ATTACH ? AS before", (str(before),))
+        database.execute(
+            f"DELETE FROM {_RECKONED_IN} WHERE id IS NOT NULL AND id NOT IN"
+            f" (SELECT id FROM before.{_RECKONED_IN} WHERE id IS NOT NULL)"
+        )
+        return database.changes()
+
+
+def without_vector(path: Path, shape: Shape, *, prefix: str) -> tuple[str, ...]:
+    """Return the keys of the load's vector memories that stand there without a vector."""
+    empty = {
+        Shape.VECTOR: "vector_memories WHERE length(embedding_vector) = 0 AND ",
+        Shape.UNIFIED: "memory_blocks WHERE NOT EXISTS (SELECT 1 FROM memory_block_embeddings AS e"
+        " WHERE e.block_id = memory_blocks.id AND length(e.embedding) > 0) AND ",
+    }
+    begins = f"{prefix}vector-"
+    with closing(open_read_only(path)) as database:
+        found = database.execute(
+            f"SELECT id FROM {empty[shape]} substr(id, 1, :n) = :begins ORDER BY id",
+            {"n": len(begins), "begins": begins},
+        )
+        return tuple(_text(key) for (key,) in found)
 
 
 def _rows(

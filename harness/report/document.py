@@ -195,6 +195,7 @@ def _mutants(matrix: MutantMatrix | None) -> dict[str, Any] | None:
     return {
         "checkers": matrix.checkers,
         "tried": len(matrix.mutants),
+        "defined": matrix.defined or len(matrix.mutants),
         "caught": matrix.caught,
         "rate": round(matrix.rate, 4),
         "verdict": matrix.verdict,

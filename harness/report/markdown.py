@@ -116,7 +116,10 @@ def _extras(document: Mapping[str, Any]) -> list[str]:
     lines = []
     matrix, crashes = document["mutants"], document["crash_points"]
     if matrix:
-        lines.append(f"- Mutants: {matrix['caught']} of {matrix['tried']} caught.")
+        lines.append(
+            f"- Mutants: {matrix['caught']} of {matrix['tried']} caught;"
+            f" {matrix['defined']} are defined."
+        )
         lines += [
             f"  - survived: **{escape_markdown(mutant['name'])}**: "
             f"{escape_markdown(mutant['summary'])}"

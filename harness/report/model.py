@@ -191,10 +191,14 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutantMatrix:
-    """The matrix mutant × checker; `checkers` are the columns in their order."""
+    """The matrix mutant × checker; `checkers` are the columns in their order.
+
+    `defined` is of how many mutants these were drawn, 0 where they are all.
+    """
 
     checkers: tuple[str, ...]
     mutants: tuple[Mutant, ...]
+    defined: int = 0
 
     @property
     def caught(self) -> int:

@@ -90,7 +90,9 @@ def facts(document: Mapping[str, Any], *, apart: bool = True) -> list[tuple[str,
         failed, sent = (sum(load[what] for load in loads) for what in ("failed", "requests"))
         made.append((f"{failed:,}/{sent:,}", "requests under load failed"))
     if matrix := document["mutants"]:
-        made.append((f"{matrix['caught']}/{matrix['tried']}", "mutants caught"))
+        defined = matrix.get("defined", matrix["tried"])
+        drawn = f", of {defined} defined" if defined > matrix["tried"] else ""
+        made.append((f"{matrix['caught']}/{matrix['tried']}", f"mutants caught{drawn}"))
     if crashes := document["crash_points"]:
         made.append((f"{crashes['converged']}/{crashes['tried']}", "crash points converged"))
     if examples := sum(campaign["examples"] for campaign in document["campaigns"]):

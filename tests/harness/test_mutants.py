@@ -55,6 +55,12 @@ def test_at_least_fifteen_mutants_are_of_services_and_each_service_that_writes_h
     }  # fmt: skip
 
 
+def test_at_least_twenty_mutants_are_of_the_live_migration_and_share_few_stories() -> None:
+    live = [mutant for mutant in MUTANTS if mutant.live is not None]
+    assert len(live) >= 20
+    assert len({mutant.story for mutant in live}) <= 2
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_definition_still_fits_the_candidate(mutant: Mutant, tmp_path: Path) -> None:
     assert plant(mutant, PACKAGE, tmp_path).is_file()
@@ -108,6 +114,7 @@ def test_a_stale_definition_is_an_error_with_its_place(
         ({"breaks": 7}, "needs the text `breaks`"),
         ({"fixtur": "default"}, "did you mean 'fixture'"),
         ({"also": [{"file": "x"}]}, "needs the text `find`"),
+        ({"live": {"rate": 0}}, "live.rate: 0 is less than or equal to the minimum of 0"),
     ],
 )
 def test_a_definition_that_is_none_is_an_error(
@@ -139,6 +146,19 @@ def test_the_matrix_puts_survivors_first_and_gives_the_rate() -> None:
     assert lines[-1] == "1 of 2 mutants caught (50%)"
     assert result.verdict is Verdict.INVALID
     assert (result.killed, result.survived, result.rate) == (("caught",), ("sly",), 0.5)
+
+
+def test_of_the_mutants_that_migrate_live_some_are_drawn_and_the_matrix_says_of_how_many(
+    tmp_path: Path,
+) -> None:
+    shutil.copy(DEFINITIONS / "fixture-light.yaml", tmp_path / "fixture-light.yaml")
+    live = [definition(name=f"live-{n}", live={}, fixture="light") for n in range(5)]
+    resting = definition(name="resting", fixture="light")
+    loaded(tmp_path, resting, *live)
+    result = run_mutants(tmp_path, out=tmp_path / "out", live_max=0, processes=1)
+    assert [one.mutant.name for one in result.judged] == ["resting"]
+    assert matrix_text(result).splitlines()[-1] == "0 of 1 mutants caught (0%), of 6 defined"
+    assert result.matrix.defined == 6
 
 
 def test_a_mutant_is_caught_and_one_that_changes_nothing_survives(tmp_path: Path) -> None:
