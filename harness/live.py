@@ -377,7 +377,7 @@ class _Story:
             found = history.check(until_now, final)
             examined = found.examined
             if prefix == self.straight.prefix:
-                examined = {f"{what}, past the gates": n for what, n in examined.items()}
+                examined = {f"{what}, past the gates": n for what, n in examined.items() if n}
             self.histories.append(
                 CheckResult.judged(
                     "history",
