@@ -47,10 +47,11 @@ def gate(*, failing: bool = False) -> ReportInput:
     """
     run = report_inputs.gate(survivor=failing, failing=failing)
     assert run.mutants is not None
-    few = replace(run.mutants, mutants=run.mutants.mutants[-3:])
-    return replace(
-        run, runs=(*run.runs[2:5], told_histories.section("there-and-back")), mutants=few
-    )
+    names = tuple(f"checker-{number:02}" for number in range(13))
+    few = replace(run.mutants, mutants=run.mutants.mutants[-3:], checkers=names)
+    wide = report_inputs.section("all-checkers", [report_inputs.check(name) for name in names])
+    felt = told_histories.section("there-and-back")
+    return replace(run, runs=(*run.runs[2:5], wide, felt), mutants=few)
 
 
 REPORTS: dict[str, Callable[[], ReportInput]] = {
