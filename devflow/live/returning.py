@@ -16,7 +16,7 @@ from pathlib import Path
 
 import apsw
 
-from devflow.live import capture, reverse
+from devflow.live import capture, later, reverse
 from devflow.live.authority import (
     LEGACY,
     SERVICES,
@@ -28,7 +28,6 @@ from devflow.live.authority import (
 from devflow.live.control import GateControl
 from devflow.live.cutover import Limits
 from devflow.live.dirty import position_of
-from devflow.live.later import SIDECAR, free_path
 from devflow.live.putting import ATTEMPTS, put_over
 from devflow.live.reverse_log import LOG
 from devflow.migration import validation
@@ -64,7 +63,7 @@ Gates = Mapping[str, GateControl]
 
 def sidecar_of(tree: Tree) -> Path:
     """Return the database that keeps what no legacy database can hold."""
-    return tree.work / SIDECAR
+    return tree.work / later.SIDECAR
 
 
 def returning_root(tree: Tree) -> Path:
@@ -294,15 +293,21 @@ def _copy_without_traces(source: Path, target: Path) -> None:
 
 
 def export_writes(tree: Tree) -> Counts:
-    """Write what came since the unified database began to a file, before it is given up."""
-    if not _is_captured(tree):
+    """Write what came since the unified database began to a file, before it is given up.
+
+    The cleanup took the notes away: then what differs from what was switched on was written since.
+    """
+    if not validation.is_unified(tree):
         return {}
-    with closing(open_source(tree.path("root"))) as unified:
-        folder = tree.directory / "backups" / EXPORTS
-        folder.mkdir(parents=True, exist_ok=True)
-        # An earlier way back has left its own, which is nobody's to write over.
-        file = free_path(folder / "later-writes.sqlite")
-        rows = reverse.export_later_writes(unified, file)
+    folder = tree.directory / "backups" / EXPORTS
+    folder.mkdir(parents=True, exist_ok=True)
+    # An earlier way back has left its own, which is nobody's to write over.
+    file = later.free_path(folder / "later-writes.sqlite")
+    if _is_captured(tree):
+        with closing(open_source(tree.path("root"))) as unified:
+            rows = reverse.export_later_writes(unified, file)
+    else:
+        rows = later.export(tree, file)
     if not rows:
         remove(file)
     return rows

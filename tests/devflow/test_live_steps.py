@@ -292,6 +292,20 @@ def test_nobody_answers_or_writes_while_a_backup_is_restored_however_long_it_tak
     assert {gate.side for gate in moving.gates.values()} == {LEGACY}
 
 
+@pytest.mark.parametrize("until", ["validate", "cleanup"])
+def test_later_writes_are_in_a_file_when_the_backup_is_restored_even_after_the_cleanup(
+    until: str, moved: Moving
+) -> None:
+    moved.apply(until)
+    written(moved.tree.root, "UPDATE task_contexts SET title = 'last of all' WHERE id = 't1'")
+    moved.to_backup()
+    exported = moved.tree.directory / "backups" / "later-writes" / "later-writes.sqlite"
+    kept = {value for (value,) in values(exported, "SELECT value FROM kept_values")}
+    assert {"last of all", "told later"} <= kept
+    before = values(moved.tree.path("legacy"), "SELECT title FROM task_contexts ORDER BY id")
+    assert before == [("task 0",), ("task 1",), ("task 2",)]
+
+
 # Gates that open, and databases that are locked --------------------------------------------------
 
 
