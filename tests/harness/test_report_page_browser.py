@@ -5,8 +5,10 @@ Without a browser each test says by a warning that no page was looked at.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -247,3 +249,22 @@ def test_the_rules_of_web_accessibility_find_nothing(browser: Browser | None, pa
         came = Axe().run(page, options=options).response
     assert len(came["passes"]) > 15
     assert [(one["id"], one["nodes"][0]["html"][:120]) for one in came["violations"]] == []
+
+
+def test_the_guides_pictures_of_a_gate_can_be_made_again(
+    browser: Browser | None, tmp_path: Path
+) -> None:
+    """The parts that they show are still on the page; those of a rehearsal are tried elsewhere."""
+    if browser is None:
+        return
+    path = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "make.py"
+    spec = importlib.util.spec_from_file_location("pictures_make", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up there
+    spec.loader.exec_module(module)
+    run = replace(gate(), left_out=("3 slow scenarios",))
+    (tmp_path / "report.html").write_text(render_page(as_document(run)), encoding="utf-8")
+    made = module.take(browser, {"gate": tmp_path}, tmp_path)
+    assert [one.name for one in made] == ["not-examined.png", "under-load.png"]
+    assert all(one.stat().st_size > 5_000 for one in made)
