@@ -13,7 +13,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - each test makes a directory of its ow
 _ROOM = 1 << 30
 
 
-def _folder() -> Path | None:
+def memory_folder() -> Path | None:
     """Return a file system in memory where there is room: a migration syncs at every step."""
     there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
     return _MEMORY if there else None
@@ -21,14 +21,14 @@ def _folder() -> Path | None:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="devflow-", dir=_folder()) as name:
+    with tempfile.TemporaryDirectory(prefix="devflow-", dir=memory_folder()) as name:
         yield Path(name)
 
 
 @pytest.fixture(scope="module")
 def module_path() -> Iterator[Path]:
     """A directory that a module's tests share."""
-    with tempfile.TemporaryDirectory(prefix="devflow-", dir=_folder()) as name:
+    with tempfile.TemporaryDirectory(prefix="devflow-", dir=memory_folder()) as name:
         yield Path(name)
 
 

@@ -1,0 +1,335 @@
+"""A live migration as a state machine: writes, steps, kills and ways back, against plain dicts.
+
+All in one process, over the real modules and real files: no HTTP, and a gate that is an object. A
+kill is a statement that is never made: from it on nothing more is, not even what would undo it, and
+what was open is only closed. Templates, made by real steps once a process, let a run begin late.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+from devflow_tree import LegacyTree, database_state
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from live_machine_parts import (
+    BEGINNINGS,
+    BLOCK,
+    FORWARD,
+    KILL,
+    KILL_AFTER_MAX,
+    ROOT,
+    SERVICE,
+    TABLES,
+    TASK,
+    VECTOR,
+    Gate,
+    KilledError,
+    run_folder,
+    steps_of,
+    stored_in,
+    template,
+    unified_table,
+    write_legacy,
+    write_unified,
+)
+from test_live_catching_up import copied
+
+from devflow.live import capture
+from devflow.live.authority import LEGACY, SERVICES, SOURCE_OF, UNIFIED, authority_of
+from devflow.live.catching_up import behind, catch_up
+from devflow.live.following import following
+from devflow.migration.database import has_table
+from devflow.migration.errors import MigrationError
+from devflow.migration.tree import Tree
+from devflow.services.store import opened
+
+__all__ = ["REACHED", "LiveMachine"]
+
+REACHED: Counter[str] = Counter()
+"""How many runs of this process came to what."""
+
+# The machine -------------------------------------------------------------------------------------
+
+KEYS = st.integers(0, 4)
+VALUES = st.sampled_from(["", "a", "é 世", "two words", "007"])
+KILLS = st.integers(0, KILL_AFTER_MAX) | st.integers(0, 40) | st.none()
+
+
+class LiveMachine(RuleBasedStateMachine):
+    """One DevFlow, its services' writes, and its migration's steps, killed at any statement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: Tree | None = None
+        self.reached: set[str] = set()
+        self.ended = False
+
+    @initialize(beginning=st.sampled_from(BEGINNINGS), rows=st.sampled_from([0, 2]))
+    def begin(self, beginning: str, rows: int) -> None:
+        """Take a template, and what stands in it as the model."""
+        folder = run_folder()
+        shutil.copytree(template(beginning, rows), folder)
+        self.original = template("none", rows)
+        self._take(folder)
+        self.forward = {"copied": 0, "put": 1, "moved": 4, "written": 4}[beginning]
+        self.back: int | None = None
+        self.model: dict[str, dict[str, str]] = {
+            collection: {f"{collection}{n}": f"v{n}" for n in range(rows)} for collection in TABLES
+        }
+        if beginning == "written":
+            self.model[TASK]["task0"] = "later"
+            self.model[BLOCK]["block8"] = "new"
+            self.model[VECTOR].pop("vector0", None)
+            self.reached.add("writes after cutover")
+
+    def _take(self, folder: Path) -> None:
+        self.at = Tree.at(folder)
+        self.gates = {name: Gate(name, self.tree) for name in SERVICES}
+        self.steps = steps_of(self.tree, self.gates)
+        # As services do, they keep open what they use.
+        self.open = {
+            source: opened(self.tree.path(source), writable=True)
+            for source in ("root", "legacy", "vector")
+        }
+        self.keeping = [name for name in self.steps if name.startswith("rollback.")][:4]
+
+    @property
+    def tree(self) -> Tree:
+        assert self.at is not None
+        return self.at
+
+    # Writes --------------------------------------------------------------------------------------
+
+    @rule(
+        collection=st.sampled_from([TASK, BLOCK, VECTOR]),
+        how=st.sampled_from(["put", "put", "replace", "delete"]), key=KEYS, value=VALUES,
+    )  # fmt: skip
+    def write(self, collection: str, how: str, key: int, value: str) -> None:
+        """Write through the gate, to the side that it is open to."""
+        side = self.gates[SERVICE[collection]].side
+        if side is None:
+            self.reached.add("writes held")
+            return
+        name = f"{collection}{key}"
+        if side == LEGACY:
+            write_legacy(self.open[TABLES[collection][0]], collection, how, name, value)
+        else:
+            how = "put" if how == "replace" else how
+            write_unified(self.open[ROOT], collection, how, name, value)
+            self.reached.add("writes after cutover")
+        self._note(collection, how, name, value)
+
+    @rule(
+        collection=st.sampled_from([TASK, BLOCK, VECTOR]),
+        how=st.sampled_from(["put", "replace", "delete"]), key=KEYS, value=VALUES,
+    )  # fmt: skip
+    def write_past_the_gate(self, collection: str, how: str, key: int, value: str) -> None:
+        """Write straight to the legacy database: a fence alone keeps that from being lost."""
+        fenced = capture.is_fenced(self.open[TABLES[collection][0]])
+        name = f"{collection}{key}"
+        try:
+            write_legacy(self.open[TABLES[collection][0]], collection, how, name, value)
+        except apsw.ConstraintError:
+            assert fenced
+            self.reached.add("writes refused by a fence")
+            return
+        # A delete of nothing, or an update of it, is refused by no trigger, and loses nothing.
+        assert not fenced or (how == "delete" and name not in self._legacy(collection))
+        if not fenced:
+            self._note(collection, how, name, value)
+
+    @rule(how=st.sampled_from(["put", "delete"]), key=KEYS, value=VALUES)
+    def write_to_the_root(self, how: str, key: int, value: str) -> None:
+        """Write to the root, or to what stands in its place."""
+        name = f"{ROOT}{key}"
+        if self._is_unified():
+            write_unified(self.open[ROOT], ROOT, how, name, value)
+        else:
+            write_legacy(self.open[ROOT], ROOT, how, name, value)
+        self._note(ROOT, how, name, value)
+
+    def _legacy(self, collection: str) -> dict[str, str]:
+        source, table, _ = TABLES[collection]
+        return dict(stored_in(self.open[source], collection, table))
+
+    def _note(self, collection: str, how: str, key: str, value: str) -> None:
+        if how == "delete":
+            self.model[collection].pop(key, None)
+        else:
+            self.model[collection][key] = value
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    def _killed(self, kill: int | None, do: Callable[[], object]) -> bool:
+        """Do something, killed on the way or not; return whether it came to its end."""
+        try:
+            with KILL.after(kill):
+                do()
+        except KilledError:
+            self.reached.add("kills")
+            return False
+        except MigrationError as error:
+            assert error.code in ("cutover-late", "rollback-late"), error
+            self.reached.add("backed out")
+            return False
+        return True
+
+    @precondition(lambda self: not self.ended and self.back is None and self.forward < len(FORWARD))
+    @rule(kill=KILLS)
+    def go_on(self, kill: int | None) -> None:
+        """Make the next step there, or begin it again."""
+        self._step(kill)
+
+    @precondition(lambda self: not self.ended and self.back is None and self.forward < len(FORWARD))
+    @rule()
+    def go_far(self) -> None:
+        """Make all further steps there."""
+        while self.forward < len(FORWARD):
+            self._step(None)
+
+    def _may_go_on(self) -> bool:
+        return not self.ended and self.back is None and self.forward < len(FORWARD)
+
+    def _step(self, kill: int | None) -> None:
+        name = FORWARD[self.forward]
+        if self._killed(kill, lambda: self.steps[name].run(self.tree)):
+            self.forward += 1
+            self.reached.add(name)
+
+    @precondition(lambda self: not self.ended and self.back is None and self.forward < 4)
+    @rule(source=st.sampled_from(["legacy", "vector"]), portion=st.integers(1, 4), kill=KILLS)
+    def follow(self, source: str, portion: int, kill: int | None) -> None:
+        """Catch up by a portion."""
+        unified = self.tree.path("root") if self.forward else self.tree.shadow
+        if not self.forward and self._is_unified():
+            return  # it was killed behind the put, and the shadow is of no use any more
+
+        def do() -> None:
+            with following(self.tree, unified) as connection:
+                if behind(connection, source):
+                    catch_up(connection, source, rows_max=portion)
+
+        self._killed(kill, do)
+
+    @precondition(lambda self: not self.ended and self.back is None and self.forward < 4)
+    @rule(refusing=st.sampled_from(SERVICES))
+    def go_on_while_a_request_does_not_end(self, refusing: str) -> None:
+        """Try a step while a gate does not get free."""
+        self.gates[refusing].refuses = True
+        self._step(None)
+        self.gates[refusing].refuses = False
+
+    @rule()
+    def leases_end(self) -> None:
+        """Let each gate ask who answers: also whoever was killed let go of it in this way."""
+        for gate in self.gates.values():
+            gate.settle()
+
+    @precondition(lambda self: not self.ended and (self.back is not None or self.forward > 0))
+    @rule(kill=KILLS)
+    def go_back(self, kill: int | None) -> None:
+        """Make the next step of the way back, or begin it again."""
+        self._step_back(kill)
+
+    @precondition(lambda self: not self.ended and (self.back is not None or self.forward > 0))
+    @rule()
+    def go_all_the_way_back(self) -> None:
+        """Make all steps of the way back."""
+        while not self.ended:
+            self._step_back(None)
+
+    def _step_back(self, kill: int | None) -> None:
+        self.back = self.back or 0
+        name = self.keeping[self.back]
+        if not self._killed(kill, lambda: self.steps[name].run(self.tree)):
+            return
+        self.back += 1
+        if self.back == len(self.keeping):
+            self._is_back()
+
+    def _is_back(self) -> None:
+        """Judge what is left at the end of the way back, and begin to be migrated again."""
+        self.reached.add("rollbacks")
+        if "writes after cutover" in self.reached:
+            self.reached.add("writes after cutover and a rollback")
+        for gate in self.gates.values():
+            gate.settle()
+            assert gate.side == LEGACY
+        was = LegacyTree(self.original)
+        for source in ("root", "legacy", "vector"):
+            before = database_state(was.path(source))
+            after = database_state(self.tree.path(source))
+            assert isinstance(before, dict)
+            assert isinstance(after, dict)
+            assert after["schema"] == before["schema"]
+        self.back, self.ended = None, True
+
+    @precondition(lambda self: self.ended)
+    @rule(again=st.sampled_from([False, False, False, True]))
+    def begin_again(self, again: bool) -> None:
+        """Migrate again, by the real copy; not each time, for it takes as long as all the rest."""
+        if not again:
+            return
+        self.forward, self.ended = 0, False
+        tree = LegacyTree(self.tree.directory)
+        for left in (self.tree.work, self.tree.directory / "backups"):
+            shutil.rmtree(left, ignore_errors=True)
+        copied(tree)
+        self.steps["shadow.follow"].run(self.tree)
+        self.reached.add("migrated again")
+
+    # Invariants ----------------------------------------------------------------------------------
+
+    def _is_unified(self) -> bool:
+        return has_table(self.open[ROOT], "main", "migration_facts")
+
+    def _side(self, service: str) -> str | None:
+        """Return who answers for a service, as `Authority` does."""
+        if self._is_unified() and authority_of(self.open[ROOT], service) == UNIFIED:
+            return UNIFIED
+        source = SOURCE_OF.get(service)
+        fenced = source is not None and capture.is_fenced(self.open[source])
+        return None if fenced else LEGACY
+
+    @invariant()
+    def the_side_that_answers_has_what_was_written(self) -> None:
+        """Compare the side that answers for each service with the model, each row once."""
+        if self.at is None:
+            return
+        sides = {service: self._side(service) for service in SERVICES}
+        for collection, model in self.model.items():
+            side = UNIFIED if self._is_unified() else LEGACY
+            if collection != ROOT:
+                answers = sides[SERVICE[collection]]
+                if answers is None:
+                    continue
+                side = answers
+            source, table, _ = TABLES[collection]
+            stored = (
+                stored_in(self.open[ROOT], collection, unified_table(collection))
+                if side == UNIFIED
+                else stored_in(self.open[source], collection, table)
+            )
+            assert stored == sorted(model.items()), (collection, side)
+        # An open gate leads to whoever answers; where that is the unified side, fences are set.
+        for service, gate in self.gates.items():
+            assert gate.side in (None, sides[service]), (service, gate.side, sides[service])
+            source_of = SOURCE_OF.get(service)
+            if sides[service] == UNIFIED and source_of is not None:
+                assert capture.is_fenced(self.open[source_of]), service
+
+    def teardown(self) -> None:
+        """Count what this run has reached, and remove it."""
+        REACHED["runs"] += 1
+        REACHED.update(self.reached)
+        if self.at is not None:
+            for connection in self.open.values():
+                connection.close()
+            with suppress(OSError):
+                shutil.rmtree(self.tree.directory)
