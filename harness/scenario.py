@@ -139,7 +139,7 @@ class LiveLoad:
     rounds: int = 1
     stays: bool = False
     faults: tuple[Fault, ...] = ()
-    straight: bool = True
+    straight: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
