@@ -78,6 +78,7 @@ def live_way(gates: Gates, limits: Limits | None = None) -> Way:
             for name in SERVICES
         ),
         at_rest["cutover.configuration"],
+        Step("validate", "validate.indexes", validation.fill_indexes),
         at_rest["validate.integrity"],
         Step("validate", "validate.followed", _validate),
         at_rest["validate.backup-after"],

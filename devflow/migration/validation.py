@@ -14,7 +14,7 @@ from devflow.migration.tables import PLANNED
 from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["check_integrity", "check_inverse", "is_unified"]
+__all__ = ["check_integrity", "check_inverse", "fill_indexes", "is_unified"]
 
 _FULL_TEXT = ("memory_fts", "tasks_fts", "knowledge_entities_fts")
 
@@ -56,6 +56,24 @@ def check_integrity(tree: Tree) -> dict[str, int]:
                 raise _fail(tree, f"{name} is out of step ({error})") from error
         orphans = number(connection, "SELECT count(*) FROM pragma_foreign_key_check")
     return {"full-text indexes": len(_FULL_TEXT), "dangling references": orphans}
+
+
+def fill_indexes(tree: Tree) -> dict[str, int]:
+    """Fill each full-text index anew that is out of step with its rows, as live writers leave one.
+
+    An index holds nothing of its own: it is made of the rows, so nothing can be lost by this.
+    """
+    filled = 0
+    with closing(open_writable(tree.path("root"))) as connection:
+        for name in _FULL_TEXT:
+            try:
+                connection.execute(
+                    f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)"
+                )
+            except apsw.Error:
+                connection.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
+                filled += 1
+    return {"indexes filled anew": filled}
 
 
 def check_inverse(tree: Tree) -> dict[str, int]:
