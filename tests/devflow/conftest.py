@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from devflow_tree import LegacyTree
-
-_MEMORY = Path("/dev/shm")  # noqa: S108 - each test makes a directory of its own there
-_ROOM = 1 << 30
-
-
-def memory_folder() -> Path | None:
-    """Return a file system in memory where there is room: a migration syncs at every step."""
-    there = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
-    return _MEMORY if there else None
+from devflow_tree import LegacyTree, memory_folder
 
 
 @pytest.fixture

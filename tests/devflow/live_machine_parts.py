@@ -12,8 +12,7 @@ from pathlib import Path
 
 import apsw
 import numpy as np
-from conftest import memory_folder
-from devflow_tree import LegacyTree
+from devflow_tree import LegacyTree, memory_folder
 from test_live_catching_up import copied
 
 from devflow.live.authority import SERVICES, SOURCE_OF, Authority

@@ -183,6 +183,7 @@ def test_a_request_whose_usage_id_is_taken_leaves_nothing_behind(
     registry: TestClient, database: Path
 ) -> None:
     with apsw.Connection(str(database)) as connection:
+        connection.set_busy_timeout(5_000)
         connection.execute(
             "INSERT INTO synthetic_usage (id, provider, agent_type, duration_ms, created_at)"
             " VALUES ('taken', 'other', 'other', 1, '2026-01-01T00:00:00Z')"
