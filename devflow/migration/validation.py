@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 
 import apsw
@@ -47,13 +48,8 @@ def check_integrity(tree: Tree) -> dict[str, int]:
         answers = connection.execute("PRAGMA quick_check(5)").fetchall()
         if answers != [("ok",)]:
             raise _fail(tree, str(answers[0][0]))
-        for name in _FULL_TEXT:
-            try:
-                connection.execute(
-                    f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)"
-                )
-            except apsw.Error as error:
-                raise _fail(tree, f"{name} is out of step ({error})") from error
+        for name, error in _out_of_step(connection):
+            raise _fail(tree, f"{name} is out of step ({error})") from error
         orphans = number(connection, "SELECT count(*) FROM pragma_foreign_key_check")
     return {"full-text indexes": len(_FULL_TEXT), "dangling references": orphans}
 
@@ -63,17 +59,20 @@ def fill_indexes(tree: Tree) -> dict[str, int]:
 
     An index holds nothing of its own: it is made of the rows, so nothing can be lost by this.
     """
-    filled = 0
     with closing(open_writable(tree.path("root"))) as connection:
-        for name in _FULL_TEXT:
-            try:
-                connection.execute(
-                    f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)"
-                )
-            except apsw.Error:
-                connection.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
-                filled += 1
-    return {"indexes filled anew": filled}
+        stale = [name for name, _ in _out_of_step(connection)]
+        for name in stale:
+            connection.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
+    return {"indexes filled anew": len(stale)}
+
+
+def _out_of_step(connection: apsw.Connection) -> Iterator[tuple[str, apsw.Error]]:
+    """Yield each full-text index that does not say what its rows say, and what SQLite finds."""
+    for name in _FULL_TEXT:
+        try:
+            connection.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)")
+        except apsw.Error as error:
+            yield name, error
 
 
 def check_inverse(tree: Tree) -> dict[str, int]:
