@@ -13,6 +13,7 @@ import random
 import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -207,7 +208,7 @@ def _serve(pipe: Connection, tree: Path, path: Path, idle: bool) -> None:
     log.close()
 
 
-class _Thread(threading.Thread):
+class _Thread(threading.Thread, ABC):
     """One writer: does `step` again and again, as its control says."""
 
     def __init__(self, name: str, control: _Control) -> None:
@@ -215,9 +216,9 @@ class _Thread(threading.Thread):
         self.control = control
         self.resting = threading.Event()
 
+    @abstractmethod
     def step(self) -> bool:
         """Write once; return whether that was accepted."""
-        raise NotImplementedError
 
     def run(self) -> None:
         while not self.control.stopping.is_set():

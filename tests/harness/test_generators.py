@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from random import Random
 
 import apsw
 import pytest
@@ -147,11 +148,20 @@ def test_every_planned_table_of_the_schemas_gets_rows(source: str) -> None:
     assert set(PLANNED[source]) == set(row_table_names(source))
 
 
+def _rows_of(tree: TreePlan) -> int:
+    return sum(len(database.rows) for database in tree.databases().values())
+
+
 @pytest.mark.parametrize("hazard", ["earlier-attempt"])
 def test_a_hazard_can_be_found_and_shrinks_to_little(hazard: str) -> None:
-    smallest = find(trees(), HAZARDS[hazard], settings=settings(few, phases=tuple(Phase)))
-    rows = sum(len(database.rows) for database in smallest.databases().values())
-    assert rows <= 4
+    # Hypothesis draws constants of whatever modules are loaded, and shrinks to the nearest end of
+    # its ways: so which tests ran before decides how far one search gets, and three are made.
+    looked = settings(few, phases=tuple(Phase))
+    found = [
+        find(trees(), HAZARDS[hazard], settings=looked, random=Random(seed)) for seed in range(3)
+    ]
+    smallest = min(found, key=_rows_of)
+    assert _rows_of(smallest) <= 2
     assert hazard in observed(smallest)
 
 
