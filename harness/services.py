@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import http.client
+import itertools
 import os
 import random
 import signal
@@ -35,7 +36,11 @@ _POLL_S = 0.02
 _TAIL_BYTES = 1_500
 # Below what Linux gives to connections that go out, above what well-known services listen on.
 _NEVER_GIVEN = (12_000, 32_000)
-_PORTS = random.SystemRandom()
+# Each is drawn once before any is drawn again: two services are chosen for before either listens.
+# The order is this process's own, whatever seeds the others draw from.
+_PORTS = itertools.cycle(
+    random.SystemRandom().sample(range(*_NEVER_GIVEN), len(range(*_NEVER_GIVEN)))
+)
 # What somebody's shell says of databases and providers is none of a run's business.
 _NOT_INHERITED = frozenset(
     {
@@ -55,11 +60,14 @@ def free_port() -> int:
     A service may begin to listen long after its port was chosen: by then one of those that the
     system gives to connections that go out may be in use.
     """
-    while True:
-        port = _PORTS.choice(range(*_NEVER_GIVEN))
-        with contextlib.suppress(OSError), socket.socket() as taken:
-            taken.bind((_HOST, port))
-            return port
+    return next(port for port in _PORTS if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as taken:
+        taken.bind((_HOST, port))
+        return True
+    return False
 
 
 class Live(abc.ABC):

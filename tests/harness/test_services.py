@@ -17,7 +17,7 @@ from harness.errors import BadInputError
 from harness.fixture.build import build
 from harness.fixture.folder import fixtures_folder
 from harness.fixture.recipe import Recipe
-from harness.services import Running, ServiceError, running
+from harness.services import Running, ServiceError, free_port, running
 
 PLAIN = {"notes": {"command": ["python", "-m", "notes", "{port}"], "health": "/well"}}
 
@@ -74,6 +74,11 @@ def test_devflow_declares_eight_services_and_what_three_of_them_replace() -> Non
     replaced = {service.replaces for service in services} - {None}
     assert len(services) == 8
     assert replaced == {service.name for service in stand_ins(fixtures_folder() / "services")}
+
+
+def test_no_port_is_chosen_twice_before_anybody_listens_there() -> None:
+    chosen = [free_port() for _ in range(2_000)]
+    assert len(set(chosen)) == len(chosen)
 
 
 def test_a_service_is_up_when_it_is_yielded_and_gone_afterwards(tmp_path: Path) -> None:
