@@ -21,6 +21,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Final, Literal, Self
 
+import apsw
+
 from harness.errors import EnvironmentFaultError, InvariantError
 from harness.history import History, Log, Operation, read_history, told
 from harness.model import DATABASES
@@ -244,7 +246,7 @@ class _Writer(_Thread):
 
     def __init__(self, number: int, source: str, tree: Path, control: _Control, log: Log) -> None:
         super().__init__(source, control)
-        self._number, self._log = number, log
+        self._source, self._number, self._log = source, number, log
         self._path = tree / DATABASES[source]
         self._tables = [table for table in _TABLES if table.source == source]
         self._live: dict[str, list[_Row]] = {table.collection: [] for table in self._tables}
@@ -255,10 +257,20 @@ class _Writer(_Thread):
         with closing(self._opened()) as self._connection:
             super().run()
 
-    def _opened(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-        )
+    def _opened(self) -> sqlite3.Connection | apsw.Connection:
+        """Open the database as such a program does: by the SQLite of Python's standard library.
+
+        But for the root: its full-text index is written to by the unified services too, and
+        where two versions of FTS5 take turns, words of older rows stay in it (docs/live.md).
+        """
+        connection: sqlite3.Connection | apsw.Connection
+        if self._source == ROOT:
+            connection = apsw.Connection(str(self._path))
+            connection.set_busy_timeout(round(_BUSY_S * 1000))
+        else:
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
 
@@ -311,8 +323,8 @@ class _Writer(_Thread):
     ) -> tuple[Literal["ok", "fail", "info"], str | None]:
         try:
             self._connection.execute(statement, (words, key))
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        except (sqlite3.Error, apsw.Error) as error:
+            code = (getattr(error, "sqlite_errorcode", 0) or getattr(error, "result", 0)) & 0xFF
             return "fail" if code in _NOTHING_DONE else "info", str(error)
         return "ok", None
 
