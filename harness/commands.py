@@ -25,6 +25,7 @@ from harness.checkers.ledger import store
 from harness.errors import BadInputError
 from harness.fixture.copy import copy_tree
 from harness.fixture.copy_database import copy_database
+from harness.fixture.roots import refuse_other_folder
 from harness.keys import signing_key
 from harness.mapping import Mapping
 from harness.model import Finding, Severity, Verdict
@@ -86,6 +87,7 @@ def rehearse_tree(
     candidate = Candidate.load(manifest)
     if not source.is_dir():
         raise BadInputError(f"{source} is no folder; name the root of a DevFlow tree")
+    refuse_other_folder(source)
     _keep_apart(source, out)
     claim(out)
     replay = f"harness rehearse --source {shlex.quote(str(source.resolve()))}"
@@ -151,6 +153,7 @@ def audit_databases(
         _keep_apart(given, out)
     if not before.is_dir():
         raise BadInputError(f"{before} is no folder; name the root of a DevFlow tree")
+    refuse_other_folder(before)
     if not after.is_file():
         raise BadInputError(f"{after} is no file; name the unified database")
     run = claim(out) / "run"

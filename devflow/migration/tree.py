@@ -9,8 +9,8 @@ from pathlib import Path
 
 import apsw
 
-from devflow.migration.configuration import configuration_files
 from devflow.migration.database import open_source
+from devflow.migration.elsewhere import is_set_up, other_root, probable_roots
 from devflow.migration.errors import MigrationError
 
 __all__ = ["SOURCES", "Tree"]
@@ -51,6 +51,9 @@ class Tree:
                 raise MigrationError("bad-request", text)
         if len({Path(path) for path in named.values()}) < len(named):
             raise MigrationError("bad-request", "paths names one file twice; each has its own")
+        other = other_root(directory.resolve(), named)
+        if other is not None:
+            raise MigrationError("no-tree", f"{directory} is {other}; name the root")
         return cls(directory.resolve(), named)
 
     def path(self, name: str) -> Path:
@@ -96,26 +99,19 @@ class Tree:
         """Return each source's state, its schema read; raises `MigrationError` where it can't."""
         self._check_links()
         states = {name: self.state(name) for name in SOURCES}
-        if set(states.values()) == {"missing"} and not self._is_set_up():
+        missing = set(states.values()) == {"missing"}
+        if missing and not is_set_up(self.directory, self.paths["registry"]):
             named = ", ".join(self.paths.values())
             text = (
                 f"{self.directory} is no DevFlow root: it has none of {named}, and no configuration"
                 " that names one; name the directory that holds them"
             )
-            raise MigrationError("no-tree", text)
+            meant = " or ".join(map(str, probable_roots(self.directory, self.paths)))
+            raise MigrationError("no-tree", f"{text}, probably {meant}" if meant else text)
         for name, state in states.items():
             if state == "sqlite":
                 self._check_readable(name)
         return states
-
-    def _is_set_up(self) -> bool:
-        """Return whether a log or a configuration says that this is DevFlow's, as yet unused."""
-        if self.path("registry").exists():
-            return True
-        return any(
-            b"devflow.sqlite" in path.read_bytes()
-            for path in configuration_files(self.directory, below=False)
-        )
 
     def _check_links(self) -> None:
         """Refuse links where files are removed and restored: a link would come back as a file."""
