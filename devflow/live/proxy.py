@@ -117,10 +117,10 @@ class Proxy:
     ) -> None:
         """Serve one client's connection, request after request."""
         client = _Peer(h11.SERVER, reader, writer)
-        with suppress(ConnectionError, h11.LocalProtocolError):
+        with suppress(ConnectionError):  # whoever it was has gone: nobody is left to be answered
             try:
                 await self._serve(client)
-            except h11.RemoteProtocolError as error:
+            except h11.ProtocolError as error:
                 await _refuse(client, error.error_status_hint, f"this is no HTTP: {error}")
         writer.close()
 
@@ -145,7 +145,7 @@ class Proxy:
             return
         begun = False
         try:
-            await service.send(_passed_on(request))
+            await service.send(_passed_on(request, side))
             while not isinstance(event := await client.next(), h11.EndOfMessage):
                 if isinstance(event, h11.ConnectionClosed):
                     service.close()
@@ -180,10 +180,11 @@ class Proxy:
             service.close()
 
 
-def _passed_on(request: h11.Request) -> h11.Request:
-    return h11.Request(
-        method=request.method, target=request.target, headers=_end_to_end(request.headers)
-    )
+def _passed_on(request: h11.Request, side: _Side) -> h11.Request:
+    headers = _end_to_end(request.headers)
+    if not any(name == b"host" for name, _ in headers):  # HTTP/1.0 needs none, what we speak does
+        headers.append((b"host", f"{side.host}:{side.port}".encode()))
+    return h11.Request(method=request.method, target=request.target, headers=headers)
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -198,8 +199,9 @@ async def _refuse(client: _Peer, status: int, text: str) -> None:
     headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
     headers += [("retry-after", "1"), ("connection", "close")]
     await client.send(h11.Response(status_code=status, headers=headers))
-    await client.send(h11.Data(data=body))
-    await client.send(h11.EndOfMessage())
+    with suppress(h11.LocalProtocolError):  # in answer to a HEAD no body may follow
+        await client.send(h11.Data(data=body))
+        await client.send(h11.EndOfMessage())
 
 
 class Control:
@@ -210,7 +212,7 @@ class Control:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection's lines."""
-        with suppress(ConnectionError):
+        with suppress(ConnectionError):  # who asked has gone, and asks again where it needs to know
             while line := await reader.readline():
                 try:
                     answer = await self._answer(json.loads(line))
