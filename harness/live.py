@@ -15,13 +15,12 @@ from pathlib import Path
 
 from harness.candidate import Candidate, Event, Outcome
 from harness.candidate_services import Service, stand_ins
-from harness.checkers import downtime, history
+from harness.checkers import downtime, history, reckoned
 from harness.checkers.evidence import Evidence
 from harness.checkers.holdings import (
     Holding,
     Shape,
     forget_load,
-    forget_reckoned,
     holding,
     without_vector,
 )
@@ -128,7 +127,7 @@ class _Story:
             self.tree,
             log=out / "straight.jsonl",
             seed=seed,
-            idle=not live.straight or bool(live.faults),
+            idle=not live.straight,
         )
         self.histories: list[CheckResult] = []
         self.held: set[str] = set()
@@ -332,6 +331,7 @@ class _Story:
         root = folder / DATABASES["root"]
         places = dict.fromkeys((*_PLACES, ROOT), (root, Shape.UNIFIED))
         self._compare(histories, places)
+        self._judge_sums("integrity", root, [root], complete=True)
         for each in (self.load, self.straight):
             forget_load(root, Shape.UNIFIED, prefix=each.prefix)
         evidence = Evidence(
@@ -352,10 +352,12 @@ class _Story:
         }
         places[ROOT] = (folder / DATABASES["root"], Shape.ROOT)
         self._compare(histories, places)
+        root = places[ROOT][0]
+        self._judge_sums("rollback", root, [path for path, _ in places.values()])
         for path, shape in places.values():
             for each in (self.load, self.straight):
                 forget_load(path, shape, prefix=each.prefix)
-        forget_reckoned(places[ROOT][0], before.path("root"))
+        reckoned.forget_reckoned(root, before.path("root"))
         evidence = Evidence(
             before=before,
             mapping=Declared.load(self.candidate.mapping),
@@ -363,6 +365,14 @@ class _Story:
             backups=self.candidate.backups,
         )
         self.judge.check(("rollback",), evidence)
+
+    def _judge_sums(
+        self, check: str, root: Path, usage: list[Path], *, complete: bool = False
+    ) -> None:
+        """Judge what services reckoned by themselves, before it is forgotten with its usage."""
+        found = reckoned.check(check, root, self.before.path("root"), usage, complete=complete)
+        if found is not None:
+            self.judge.add(found)
 
     def _compare(
         self, histories: Iterable[History], places: Mapping[str, tuple[Path, Shape]]

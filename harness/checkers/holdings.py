@@ -15,7 +15,7 @@ from harness.database import open_read_only, typed_expression
 from harness.errors import BadInputError
 from harness.history import told
 
-__all__ = ["Holding", "Row", "Shape", "forget_load", "forget_reckoned", "holding", "without_vector"]
+__all__ = ["Holding", "Row", "Shape", "forget_load", "holding", "without_vector"]
 
 Row = tuple[str, str]
 """A key and its value, as `harness.history.told` shortens it."""
@@ -47,9 +47,8 @@ _STORED: Final[Mapping[Shape, Mapping[str, tuple[str, str, str]]]] = {
         "root": ("task_contexts", "id", "title"),
     },
 }
-# What a service reckons of the load's rows, and names after them; of others' rows, too.
-_RECKONED_IN: Final = "cost_analytics"
-_RECKONED: Final = ("usage", (_RECKONED_IN, "id", "model"))
+# What a service reckons of the load's rows, and names after them: `reckoned` judges it.
+_RECKONED: Final = ("usage", ("cost_analytics", "id", "model"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,20 +104,6 @@ def forget_load(path: Path, shape: Shape, *, prefix: str) -> int:
             )
             deleted += database.changes()
     return deleted
-
-
-def forget_reckoned(path: Path, before: Path) -> int:
-    """Delete from a copy what services have reckoned since `before`; return how many rows.
-
-    It flows back to the root like all that they write, and stands for rows that stay.
-    """
-    with closing(apsw.Connection(str(path))) as database:
-        database.execute("ATTACH ? AS before", (str(before),))
-        database.execute(
-            f"DELETE FROM {_RECKONED_IN} WHERE id IS NOT NULL AND id NOT IN"
-            f" (SELECT id FROM before.{_RECKONED_IN} WHERE id IS NOT NULL)"
-        )
-        return database.changes()
 
 
 def without_vector(path: Path, shape: Shape, *, prefix: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from harness.checkers.history import check
-from harness.checkers.holdings import Shape, forget_reckoned, holding, without_vector
+from harness.checkers.holdings import Shape, holding, without_vector
 from harness.errors import InvariantError
 from harness.fixture.build import build
 from harness.fixture.recipe import Recipe
@@ -133,16 +133,6 @@ def test_a_memory_without_its_vector_is_seen(tree: Path) -> None:
                 (key, vector),
             )
     assert without_vector(path, Shape.VECTOR, prefix="load1-") == ("load1-vector-2",)
-
-
-def test_what_services_reckoned_since_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
-    for name, ids in (("before", ("a", None)), ("after", ("a", None, "new"))):
-        with closing(sqlite3.connect(tmp_path / name)) as connection, connection:
-            connection.execute("CREATE TABLE cost_analytics (id TEXT PRIMARY KEY)")
-            connection.executemany("INSERT INTO cost_analytics VALUES (?)", [(i,) for i in ids])
-    assert forget_reckoned(tmp_path / "after", tmp_path / "before") == 1
-    with closing(sqlite3.connect(tmp_path / "after")) as connection:
-        assert {i for (i,) in connection.execute("SELECT id FROM cost_analytics")} == {"a", None}
 
 
 def test_a_free_port_is_none_that_an_outgoing_connection_is_given() -> None:
