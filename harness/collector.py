@@ -93,6 +93,12 @@ def _checks(scenario: Scenario) -> list[str]:
     ]
 
 
+def _worst(run: RunResult, name: str) -> CheckResult | None:
+    """Return the worst result of a check, which may be made several times, or None."""
+    made = [check for check in run.results if check.checker == name]
+    return max(made, key=lambda c: (c.verdict.rank, c.not_examined is None), default=None)
+
+
 class ScenarioItem(pytest.Item):
     """One check of one scenario."""
 
@@ -108,7 +114,7 @@ class ScenarioItem(pytest.Item):
             if run.met is False or (run.met is None and run.verdict.value != "valid"):
                 raise ScenarioFailure(_unmet(run))
             return
-        check = next((c for c in run.results if c.checker == self.name), None)
+        check = _worst(run, self.name)
         if check is None:
             raise ScenarioFailure(_not_judged(run, self.name))
         if check.not_examined is not None:

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from small_candidate import MANIFEST
 
+from harness.collector import _worst
+from harness.model import CheckResult, Finding
+from harness.run import RunResult
+
 pytest_plugins = ["pytester"]
 
 NOTES = "CREATE TABLE notes (id TEXT, text TEXT)"
@@ -134,3 +138,20 @@ def test_two_workers_play_each_scenario_once(pytester: pytest.Pytester, folder: 
             line.split("]")[0] for line in lines if f"{name}.yaml::" in line and "PASSED" in line
         }
         assert len(workers) == 1
+
+
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_the_worst_of_a_checks_results_decides_whenever_it_came(lost_first: bool) -> None:
+    """A live scenario asks the same several times; that it was well at first says nothing."""
+    said = {"verifies": "x", "does_not_verify": "y"}
+    found = Finding(rule="rollback/row-lost", cause="a row is lost")
+    made = [
+        CheckResult.judged("rollback", (), {"rows": 3}, **said),
+        CheckResult.judged("rollback", [found], {"rows": 3}, **said),
+        CheckResult.judged("rows", (), {"rows": 3}, **said),
+    ]
+    run = RunResult(name="x", out=Path(), results=tuple(made[::-1] if lost_first else made))
+    worst = _worst(run, "rollback")
+    assert worst is not None
+    assert worst.findings == (found,)
+    assert _worst(run, "history") is None
