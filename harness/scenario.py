@@ -130,7 +130,7 @@ class LiveLoad:
 
     `connections` clients send `rate` requests a second in all, as fast as they are answered where
     it is None; before and after each phase they go on for `seconds`. Meanwhile there are `faults`.
-    `straight`: others write past the gates, straight to the databases; not where there are faults.
+    `straight`: others write past the gates, straight to the databases.
     """
 
     rate: float | None = 200.0
