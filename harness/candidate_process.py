@@ -79,7 +79,9 @@ class LineProcess:
     def end_input(self) -> None:
         """Close the child's stdin."""
         assert self._child.stdin is not None  # noqa: S101 - a pipe was asked for
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # what was not yet read, of a child that has gone
             self._child.stdin.close()
 
     def read_line(self, *, until: float) -> bytes | None:
@@ -137,7 +139,7 @@ class LineProcess:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended, with all of its group
             os.killpg(self._child.pid, number)
 
     def kill(self) -> int:
@@ -157,6 +159,6 @@ class LineProcess:
             self.kill()
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(BrokenPipeError):  # as in `end_input`
                     pipe.close()
         self._stderr.close()

@@ -20,6 +20,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
+from testcontainers.core.exceptions import ContainerStartException
 
 from harness.candidate_image import Image
 from harness.candidate_services import Service
@@ -186,17 +187,22 @@ class Container:
         if self._container is None:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(*_TROUBLE), self.log.open("ab") as log:
+        with (
+            contextlib.suppress(*_TROUBLE),
+            self.log.open("ab") as log,
+        ):  # gone, and its log with it
             log.write(self._container.get_wrapped_container().logs())
 
     def _remove(self) -> None:
         if self._container is None:
             return
-        with contextlib.suppress(Exception):  # one that never started has no logs
-            self.keep_log()
-        with contextlib.suppress(*_TROUBLE):
-            self._container.stop()
-        self._container = None
+        try:
+            with contextlib.suppress(ContainerStartException):  # one that never started has no log
+                self.keep_log()
+        finally:
+            with contextlib.suppress(*_TROUBLE):  # it is gone already, or the engine is
+                self._container.stop()
+            self._container = None
 
 
 class Contained(Live):

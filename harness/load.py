@@ -93,6 +93,7 @@ class Load:
         self._counts = Counts()
         self._said: str | None = None
         self._ready = threading.Event()
+        self._killed = False
 
     @property
     def counts(self) -> Counts:
@@ -175,17 +176,21 @@ class Load:
     def stop(self) -> Counts:
         """Send nothing more, let what is under way end, and return the counts.
 
-        EnvironmentFaultError where the clients could not go on, as on a full disk.
+        EnvironmentFaultError where the clients could not go on, as on a full disk, or did not end:
+        what was under way would pass for requests that were never answered.
         """
         if self._child is None:
             return self._counts
         self._tell({"stop": True})
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired):  # told below, once they are ended
             self._child.wait(self._given["timeout_s"] + _START_S)
         code = self._child.poll()
+        was_killed = self._killed
         self.kill()
         self._whole()
-        if code is not None and code > 0:
+        if code is None:
+            raise EnvironmentFaultError("the clients of a load did not end in time; try it again")
+        if code and not was_killed:
             raise InvariantError(f"the clients of a load ended with exit code {code}")
         return self._counts
 
@@ -193,13 +198,16 @@ class Load:
         """End the clients at once; the history stays readable."""
         if self._child is None:
             return
+        self._killed = True
         self._child.kill()
         self._child.wait()
         if self._reader is not None:
             self._reader.join(_START_S)
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(
+                    OSError
+                ):  # what was not yet read, of a process that has gone
                     pipe.close()
         if self._log is not None:
             self._log.close()

@@ -212,7 +212,7 @@ class Running(Live):
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._child is not None  # noqa: S101 - callers saw to it
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended, with all of its group
             os.killpg(self._child.pid, number)
 
     def _environment(self) -> dict[str, str]:

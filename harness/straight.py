@@ -189,7 +189,7 @@ def _serve(pipe: Connection, tree: Path, path: Path, idle: bool) -> None:
     control.going.set()
     for writer in writers:
         writer.start()
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError):  # the driver has closed the pipe: the end of it all
         while True:
             name, value = pipe.recv()
             if name == "hurried":

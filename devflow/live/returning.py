@@ -169,7 +169,7 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
                 held_us = round((time.perf_counter() - begun) * 1_000_000)
                 return {"attempts": attempt, "held us": held_us}
             except (apsw.BusyError, _LateError):
-                pass
+                pass  # tried again below, and told where no attempt was short enough
             finally:
                 _let_go_unmoved(gates, held, unified)
             time.sleep(limits.pause_s)
@@ -197,7 +197,7 @@ def _let_go_unmoved(gates: Gates, held: list[str], unified: apsw.Connection) -> 
     """Open the gates where the unified side still answers; else the databases are not done yet."""
     if unified.in_transaction:
         unified.execute("ROLLBACK")
-    with suppress(apsw.Error):
+    with suppress(apsw.Error):  # a gate that nobody opens asks the databases once its lease ends
         _let_go(gates, [name for name in held if authority_of(unified, name) == UNIFIED], UNIFIED)
 
 

@@ -222,7 +222,7 @@ def _where(connection: apsw.Connection, table: str, index: str) -> str | None:
             connection.execute(f"SELECT 1 FROM {quote(table)} AS x WHERE ({found[1]}) LIMIT 0")
             return found[1]
     except apsw.SQLError:
-        pass
+        return None  # what was cut out of the statement is no condition by itself
     return None
 
 

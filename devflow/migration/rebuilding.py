@@ -61,12 +61,12 @@ def _renamed_views(
     ).fetchall()
     with closing(apsw.Connection(":memory:")) as scratch:
         for kind, name, sql in rows:
-            with suppress(apsw.Error):
+            with suppress(apsw.Error):  # what SQLite cannot make here, no view that lives is over
                 scratch.execute(str(sql)).fetchall()
             if kind == "view" and not _lives(scratch, str(name)):
                 scratch.execute(f"DROP VIEW IF EXISTS {quote(str(name))}")
         for new, table in tables.items():
-            with suppress(apsw.Error):
+            with suppress(apsw.Error):  # it was not made: then no view that is left names it
                 scratch.execute(f"ALTER TABLE {table.table} RENAME TO {quote(new)}").fetchall()
         return {
             str(name): str(sql)

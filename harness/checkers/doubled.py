@@ -153,7 +153,7 @@ def _became_of_others(
     for other in evidence.mapping.tables.values():
         if other is mapped or target not in other.targets:
             continue
-        with suppress(apsw.SQLError):
+        with suppress(apsw.SQLError):  # an inverse that fails is told by the rows checker
             sql = f"SELECT 1 FROM {other.from_} WHERE {other.targets[target]} = ? LIMIT 1"
             if unified.execute(sql, (key,)).get is not None:
                 return True

@@ -68,7 +68,7 @@ def judge_leading(evidence: Evidence, unified: apsw.Connection) -> Leading:
                 parent = _mapped(evidence, source, link.parent)
                 if child is None or parent is None:
                     continue
-                with suppress(apsw.SQLError):
+                with suppress(apsw.SQLError):  # a declared key of columns that are not there
                     pairs = _pairs(before, link)
                     followed += len(pairs)
                     for row, cause in follower.elsewhere(child, parent, link, pairs):

@@ -154,7 +154,7 @@ def _out_of_step(items: tuple[Item, ...]) -> tuple[tuple[Item, str], ...]:
         for kind in (Kind.TABLE, Kind.VIRTUAL, Kind.TRIGGER):
             for item in items:
                 if item.kind is kind:
-                    with suppress(apsw.Error):
+                    with suppress(apsw.Error):  # dead on arrival: `decided` asks what became of it
                         empty.execute(item.sql)
         for index in items:
             shape = virtual_shape(index.sql) if index.kind is Kind.VIRTUAL else None

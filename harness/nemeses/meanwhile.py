@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import errno
 import random
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import apsw
@@ -193,8 +195,9 @@ class _Locked(_Harm):
 
     def end(self) -> None:
         if self._connection is not None:
-            with closing(self._connection), suppress(apsw.Error):
-                self._connection.execute("ROLLBACK")
+            with closing(self._connection):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
 
 class _Filled(_Harm):
@@ -204,14 +207,22 @@ class _Filled(_Harm):
         self._ballast = folder / "ballast"
 
     def begin(self) -> None:
-        with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+        with self._ballast.open("wb", buffering=0) as file:
             for size in (_BLOCK_BYTES, 4096, 1):
-                with suppress(OSError):
-                    while file.write(bytes(size)):
-                        pass
+                _write_until_full(file, size)
 
     def end(self) -> None:
         self._ballast.unlink(missing_ok=True)
+
+
+def _write_until_full(file: FileIO, size: int) -> None:
+    """Write until the disk is full; a disk that refuses for another reason is no full one."""
+    try:
+        while file.write(bytes(size)):
+            pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
 
 
 class Nemesis:

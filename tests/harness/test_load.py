@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ import pytest
 from harness.candidate_services import stand_ins
 from harness.checkers.history import check
 from harness.checkers.holdings import Holding, holding
-from harness.errors import BadInputError
+from harness.errors import BadInputError, EnvironmentFaultError, InvariantError
 from harness.fixture.build import build
 from harness.fixture.folder import fixtures_folder
 from harness.fixture.recipe import Recipe
@@ -115,6 +117,31 @@ def test_the_clients_end_with_their_driver(tmp_path: Path) -> None:
     load._child.stdin.close()
     assert load._child.wait(10) == 0
     load.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "says"),
+    [
+        (signal.SIGKILL, InvariantError, "ended with exit code -9"),
+        (signal.SIGSTOP, EnvironmentFaultError, "did not end in time"),
+    ],
+)
+def test_clients_that_are_ended_or_stand_still_are_told_and_no_short_history_is_judged(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    error: type[Exception],
+    says: str,
+) -> None:
+    nobody = {"database-manager": f"http://127.0.0.1:{free_port()}"}
+    load = Load(nobody, log=tmp_path / "log.jsonl", connections=2, timeout_s=0.5)
+    load.start()
+    monkeypatch.setattr("harness.load._START_S", 0.5)
+    assert load._child is not None
+    os.kill(load._child.pid, number)
+    with pytest.raises(error, match=says):
+        load.stop()
+    assert not load.alive
 
 
 @pytest.mark.parametrize(
