@@ -16,7 +16,7 @@ from devflow.migration.errors import MigrationError
 __all__ = ["SOURCES", "Tree"]
 
 SOURCES = ("root", "legacy", "vector")
-_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
 _DEFAULTS = {
     "root": "devflow.sqlite",
     "legacy": "data/devflow.sqlite",
@@ -88,9 +88,7 @@ class Tree:
         wal = path.with_name(path.name + "-wal")
         if path.stat().st_size == 0 and not (wal.exists() and wal.stat().st_size):
             return "empty"
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-        if head and head != _MAGIC:
+        if not _is_database(path):
             text = f"{path} is no SQLite database; restore it from a backup or move it away"
             raise MigrationError("not-a-database", text)
         return "sqlite"
@@ -137,3 +135,23 @@ class Tree:
         if encoding != "UTF-8":
             text = f"{path} is encoded in {encoding}; dump and load it as UTF-8 and retry"
             raise MigrationError("encoding", text)
+
+
+def _is_database(path: Path) -> bool:
+    """Ask SQLite whether it can be one.
+
+    To look at its first bytes ourselves would do harm: whoever closes a file lets go of every lock
+    that the process has on it, those of a connection included that is open elsewhere. Others then
+    take its log away, and what it reads and writes from there on is nobody's but its own.
+    """
+    if 0 < path.stat().st_size < _HEADER_BYTES:
+        return False
+    try:
+        with closing(open_source(path)) as connection:
+            connection.set_busy_timeout(0)
+            connection.execute("PRAGMA schema_version").fetchall()
+    except apsw.NotADBError:
+        return False
+    except apsw.Error:  # locked or damaged: said by who needs to read it
+        return True
+    return True

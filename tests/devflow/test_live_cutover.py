@@ -20,6 +20,7 @@ from test_live_catching_up import copied
 
 from devflow.live import capture
 from devflow.live.authority import LEGACY, UNIFIED
+from devflow.live.control import GateControl
 from devflow.live.cutover import Limits, cut_over, follow
 from devflow.live.following import following
 from devflow.live.putting import put_over
@@ -142,6 +143,32 @@ def _locking(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path))
     connection.execute("BEGIN IMMEDIATE")
     return connection
+
+
+class _OpenedOnce(GateControl):
+    """A gate that says once, at the last moment, that it is open again: its lease has ended."""
+
+    def __init__(self, gate: GateControl) -> None:
+        super().__init__(gate.service, gate.port)
+        self.asked = 0
+
+    def is_held(self) -> bool:
+        self.asked += 1
+        return self.asked > 1 and super().is_held()
+
+
+def test_what_is_written_after_an_attempt_backed_out_moves_with_the_next(
+    tree: LegacyTree, tmp_path: Path
+) -> None:
+    at = place(tree)
+    with fronted(tree, tmp_path) as front:
+        gate = _OpenedOnce(front.gate)
+        with writers(front.url, 1) as clients:  # each request opens the database, and closes it
+            counts = cut_over(at, "database-manager", gate, Limits(pause_s=1.0))
+    assert counts["attempts"] == gate.asked == 2
+    assert clients[0].failed == []
+    assert len(clients[0].acknowledged) > 5
+    assert set(clients[0].acknowledged) <= unified_ids(tree)
 
 
 def test_a_gate_whose_holder_died_opens_as_the_databases_say(

@@ -291,3 +291,23 @@ def test_a_directory_without_any_source_is_refused_untouched(tmp_path: Path) -> 
         assert events[-1]["definite"]
         assert "is no DevFlow root" in events[-1]["text"]
     assert tree_state(tmp_path) == before
+
+
+WRITES = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as connection:
+    connection.execute("INSERT INTO more VALUES (1)")
+connection.close()
+"""
+
+
+def test_a_look_at_a_database_lets_go_of_no_lock_on_it(tree: LegacyTree) -> None:
+    path = tree.path("vector")
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("CREATE TABLE more (a)")
+        assert Tree.at(tree.directory).state("vector") == "sqlite"
+        for written in (1, 2):  # who believes to be the last to close it takes the log away
+            subprocess.run([sys.executable, "-c", WRITES, str(path)], check=True)
+            seen = connection.execute("SELECT count(*) FROM more").fetchall()
+            assert seen == [(written,)]
