@@ -29,6 +29,7 @@ _HOST = "127.0.0.1"
 _READ_BYTES = 1 << 16
 # Shorter than any server keeps an idle connection: one that it is about to close is not used.
 _IDLE_S = 2.0
+_FAILED = 500
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"expect"}
 
 
@@ -143,7 +144,7 @@ class Proxy:
         except OSError:
             await _refuse(client, 502, "the service behind this port does not answer")
             return
-        begun = False
+        status = 0
         try:
             await service.send(_passed_on(request, side))
             while not isinstance(event := await client.next(), h11.EndOfMessage):
@@ -159,7 +160,7 @@ class Proxy:
                 if isinstance(event, h11.ConnectionClosed):
                     raise ConnectionError
                 if isinstance(event, h11.Response):
-                    begun = True
+                    status = event.status_code
                     event = h11.Response(
                         status_code=event.status_code,
                         headers=_end_to_end(event.headers),
@@ -170,11 +171,12 @@ class Proxy:
                     break
         except (ConnectionError, h11.RemoteProtocolError):
             service.close()
-            if begun:  # the client must not take half an answer for a whole one
+            if status:  # the client must not take half an answer for a whole one
                 raise
             await _refuse(client, 502, "the service behind this port broke off")
             return
-        if service.renew():
+        # A server whose program failed may close behind its answer, without having said so.
+        if status < _FAILED and service.renew():
             side.idle.append(service)
         else:
             service.close()
