@@ -30,6 +30,8 @@ from devflow.migration.tree import Tree
 __all__ = ["NEAR", "Limits", "cut_over", "follow"]
 
 NEAR = 200
+"""How many notes are few enough to move a service; the throttle lets its clients breathe until then."""
+_AT_HAND = 8
 """How many notes are few enough to be taken up while clients wait."""
 _ROUNDS_MAX = 20
 _AHEAD_OF_DEADLINE = 2.0
@@ -83,7 +85,7 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
     short enough.
     """
     source = SOURCE_OF.get(service)
-    with following(tree, tree.path("root")) as unified:
+    with following(tree, tree.path("root")) as unified, _opened(tree, source) as legacy:
         if authority_of(unified, service) == UNIFIED:
             gate.let_go(UNIFIED)
             return {}
@@ -92,7 +94,8 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
             with suppress(_LateError, apsw.BusyError):
                 if source is not None:
                     follow(unified, source, near=NEAR, before_each=Throttle([gate]).wait)
-                return {"attempts": attempt, **_attempt(tree, unified, service, gate, limits)}
+                    follow(unified, source, near=_AT_HAND)
+                return {"attempts": attempt, **_attempt(unified, legacy, service, gate, limits)}
             time.sleep(limits.pause_s)
     text = (
         f"{service} could not be moved: {limits.attempts} times its requests or its database were"
@@ -102,22 +105,25 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
 
 
 def _attempt(
-    tree: Tree, unified: apsw.Connection, service: str, gate: GateControl, limits: Limits
+    unified: apsw.Connection,
+    legacy: apsw.Connection | None,
+    service: str,
+    gate: GateControl,
+    limits: Limits,
 ) -> dict[str, int]:
     begun = time.perf_counter()
     until = begun + limits.hold_s
     if not gate.hold(drain_s=limits.hold_s / _AHEAD_OF_DEADLINE, lease_s=limits.lease_s):
         raise _LateError
-    source = SOURCE_OF.get(service)
     locked_us, is_fenced = 0, False
     try:
-        if source is not None and tree.state(source) == "sqlite":
-            with _fenced(tree, source, until) as (legacy, was_fenced):
+        if legacy is not None:
+            with _locked(legacy, until) as was_fenced:
                 locked, is_fenced = time.perf_counter(), was_fenced
-                while not was_fenced and behind(unified, source):
+                while not was_fenced and behind(unified, SOURCE_OF[service]):
                     if time.perf_counter() > until:
                         raise _LateError
-                    catch_up(unified, source)
+                    catch_up(unified, SOURCE_OF[service])
                 with transaction(unified):
                     if not gate.is_held():
                         raise _LateError
@@ -131,7 +137,7 @@ def _attempt(
                 give_authority(unified, service, UNIFIED)
     except BaseException:
         if is_fenced:
-            _back_out(tree, unified, service, gate)
+            _back_out(unified, legacy, service, gate)
         else:  # nothing was changed, and clients wait: open at once
             gate.let_go(LEGACY)
         raise
@@ -140,30 +146,41 @@ def _attempt(
 
 
 @contextmanager
-def _fenced(tree: Tree, source: str, until: float) -> Iterator[tuple[apsw.Connection, bool]]:
-    """Hold the source's write lock within; yields its connection, and whether it was fenced."""
+def _opened(tree: Tree, source: str | None) -> Iterator[apsw.Connection | None]:
+    """Open the source's database before anybody waits, its schema read; None where there is none."""
+    if source is None or tree.state(source) != "sqlite":
+        yield None
+        return
     with closing(open_writable(tree.path(source))) as legacy:
-        legacy.set_busy_timeout(_ms(until - time.perf_counter()))
-        try:
-            legacy.execute("BEGIN IMMEDIATE")
-        except apsw.BusyError as error:
-            raise _LateError from error
-        try:
-            yield legacy, capture.is_fenced(legacy)
-        finally:
-            if legacy.in_transaction:
-                legacy.execute("ROLLBACK")
+        capture.is_fenced(legacy)
+        yield legacy
 
 
-def _back_out(tree: Tree, unified: apsw.Connection, service: str, gate: GateControl) -> None:
+@contextmanager
+def _locked(legacy: apsw.Connection, until: float) -> Iterator[bool]:
+    """Hold the database's write lock within; yields whether it was fenced already."""
+    legacy.set_busy_timeout(_ms(until - time.perf_counter()))
+    try:
+        legacy.execute("BEGIN IMMEDIATE")
+    except apsw.BusyError as error:
+        raise _LateError from error
+    try:
+        yield capture.is_fenced(legacy)
+    finally:
+        if legacy.in_transaction:
+            legacy.execute("ROLLBACK")
+
+
+def _back_out(
+    unified: apsw.Connection, legacy: apsw.Connection | None, service: str, gate: GateControl
+) -> None:
     """Give a fenced service back to the legacy side, as far as the databases let us."""
-    source = SOURCE_OF.get(service)
-    with suppress(apsw.Error, OSError):
+    with suppress(apsw.Error):
         if authority_of(unified, service) == UNIFIED:
             gate.let_go(UNIFIED)
             return
-        if source is not None and tree.state(source) == "sqlite":
-            with closing(open_writable(tree.path(source))) as legacy, transaction(legacy):
+        if legacy is not None:
+            with transaction(legacy):
                 capture.open_fence(legacy)
         gate.let_go(LEGACY)
 

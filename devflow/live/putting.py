@@ -6,17 +6,45 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Protocol
 
 import apsw
 
 from devflow.migration.database import open_source, open_writable
 from devflow.migration.errors import MigrationError
 
-__all__ = ["ATTEMPTS", "put_over"]
+__all__ = ["Near", "put_over", "put_when_near"]
 
-ATTEMPTS = 3
+_PATIENT = 2
 """How often it is tried before writers have to wait: beyond that they would never let it be."""
 _AGAIN_S = 0.01
+
+
+class Near(Protocol):
+    """How near the database that is to be put is to the one in whose place it goes."""
+
+    def bring(self) -> None:
+        """Bring into it what was written to the other since."""
+
+    def is_current(self) -> bool:
+        """Return whether it holds all that was written to the other."""
+
+
+def put_when_near(source: Path, target: Path, near: Near) -> int:
+    """Put `source` in the place of `target` once it has all of it; return the attempts it took.
+
+    Writers to the target go on, unless they are too busy to let it ever come near: after some
+    attempts they wait until it is put. Raises `MigrationError` as `put_over` does.
+    """
+    attempts, is_put = 0, False
+    while not is_put:
+        attempts += 1
+        is_patient = attempts <= _PATIENT
+        if is_patient:
+            near.bring()
+        bring_up = None if is_patient else near.bring
+        is_put = put_over(source, target, is_current=near.is_current, bring_up=bring_up)
+    return attempts
 
 
 def put_over(

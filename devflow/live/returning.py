@@ -28,7 +28,7 @@ from devflow.live.authority import (
 from devflow.live.control import GateControl
 from devflow.live.cutover import Limits
 from devflow.live.dirty import position_of
-from devflow.live.putting import ATTEMPTS, put_over
+from devflow.live.putting import put_when_near
 from devflow.live.reverse_log import LOG
 from devflow.migration import validation
 from devflow.migration.backups import manifest_of
@@ -110,15 +110,23 @@ def drain_live(tree: Tree) -> Counts:
 
 def _drain(tree: Tree, *, for_good: bool) -> Counts:
     """Drain into those whose services rest; what others would take is kept beside `for_good`."""
-    rows = 0
     with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
         flowing = _flowing(unified, legacy)
-        there = flowing if for_good else legacy
-        while True:
-            done = reverse.drain(unified, there, sidecar=sidecar, sources=set(flowing))
-            rows += sum(done.written.values()) + sum(done.deleted.values())
-            if done.behind <= _NEAR:
-                return {"rows": rows, "rows kept beside": sum(done.kept.values())}
+        return _come_near(unified, flowing if for_good else legacy, sidecar, set(flowing))
+
+
+def _come_near(
+    unified: apsw.Connection,
+    legacy: Mapping[str, apsw.Connection],
+    sidecar: apsw.Connection,
+    sources: set[str],
+) -> Counts:
+    rows = 0
+    while True:
+        done = reverse.drain(unified, legacy, sidecar=sidecar, sources=sources)
+        rows += sum(done.written.values()) + sum(done.deleted.values())
+        if done.behind <= _NEAR:
+            return {"rows": rows, "rows kept beside": sum(done.kept.values())}
 
 
 def prove(tree: Tree) -> Counts:
@@ -151,20 +159,26 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
     if not _is_captured(tree):
         _open_fences(tree)
         return {}
-    with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+    with (
+        _both(tree) as (unified, legacy),
+        closing(open_writable(sidecar_of(tree))) as sidecar,
+        closing(open_source(tree.path("root"))) as reader,
+    ):
         for connection in (unified, *legacy.values()):
             connection.set_busy_timeout(round(limits.hold_s * 1000))
         moved = [name for name in SERVICES if authority_of(unified, name) == UNIFIED]
         for attempt in range(1, limits.attempts + 1):
-            begun = time.perf_counter()
             held: list[str] = []
             try:
+                flowing = _flowing(reader, legacy)
+                _come_near(reader, flowing, sidecar, set(flowing))
+                begun = time.perf_counter()
                 for name in moved:
                     if not _hold(gates[name], limits):
                         raise _LateError
                     held.append(name)
                 asked = [gates[name] for name in moved]
-                _drain_and_pass(tree, unified, legacy, sidecar, asked, limits)
+                _drain_and_pass(reader, unified, legacy, sidecar, asked, limits)
                 _let_go(gates, gates, LEGACY)
                 held_us = round((time.perf_counter() - begun) * 1_000_000)
                 return {"attempts": attempt, "held us": held_us}
@@ -201,8 +215,8 @@ def _let_go_unmoved(gates: Gates, held: list[str], unified: apsw.Connection) -> 
         _let_go(gates, [name for name in held if authority_of(unified, name) == UNIFIED], UNIFIED)
 
 
-def _drain_and_pass(
-    tree: Tree,
+def _drain_and_pass(  # noqa: PLR0913
+    reader: apsw.Connection,
     unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
     sidecar: apsw.Connection,
@@ -211,13 +225,13 @@ def _drain_and_pass(
 ) -> None:
     """Lock everything, drain the rest beside the lock, and let the legacy side answer.
 
+    `reader` sees the unified database from outside of the lock, and was opened before anybody waited.
     The gates in `asked` are asked once more at the end: one that opened by itself, because its
     lease ended or it was started anew, lets requests through to the unified side.
     """
     until = time.perf_counter() + limits.lease_s / 2
     unified.execute("BEGIN IMMEDIATE")
-    with closing(open_source(tree.path("root"))) as reader:
-        reverse.drain_all(reader, _flowing(reader, legacy), sidecar=sidecar)
+    reverse.drain_all(reader, _flowing(reader, legacy), sidecar=sidecar)
     with ExitStack() as fences:
         for source in SOURCE_OF.values():
             if source in legacy and capture.is_fenced(legacy[source]):
@@ -245,20 +259,7 @@ def put_root_back(tree: Tree) -> Counts:
     """Put the root, with what was written to it since, in the unified database's place."""
     if not validation.is_unified(tree) or not returning_root(tree).exists():
         return {}
-    attempts, is_put = 0, False
-    while not is_put:
-        attempts += 1
-        near = _Near(tree)
-        is_patient = attempts < ATTEMPTS
-        if is_patient:
-            near.bring()
-        is_put = put_over(
-            _root_back(tree),
-            tree.path("root"),
-            is_current=near.is_current,
-            bring_up=None if is_patient else near.bring,
-        )
-    return {"attempts": attempts}
+    return {"attempts": put_when_near(_root_back(tree), tree.path("root"), _Near(tree))}
 
 
 class _Near:

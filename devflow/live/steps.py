@@ -26,7 +26,7 @@ from devflow.live.following import (
     following,
     take_capture_out,
 )
-from devflow.live.putting import ATTEMPTS, put_over
+from devflow.live.putting import put_when_near
 from devflow.live.throttle import Throttle
 from devflow.migration import backups, phases, validation
 from devflow.migration.database import (
@@ -127,13 +127,6 @@ def _to_backup(gates: Gates) -> tuple[Step, ...]:
     )
 
 
-def _give_back(gates: Gates, limits: Limits) -> Callable[[Tree], Counts]:
-    def run(tree: Tree) -> Counts:
-        return returning.give_back(tree, gates, limits)
-
-    return run
-
-
 def _refuse_cleaned(tree: Tree) -> None:
     if not (tree.backup("before") / backups.MANIFEST).exists():
         return
@@ -184,19 +177,7 @@ def _put(tree: Tree) -> Counts:
     """Put the unified database in the root's place: those who write there go on in it."""
     if validation.is_unified(tree):
         return {}
-    attempts, is_put = 0, False
-    while not is_put:
-        attempts += 1
-        near = _Near(tree)
-        is_patient = attempts < ATTEMPTS
-        if is_patient:
-            near.bring()
-        is_put = put_over(
-            tree.shadow,
-            tree.path("root"),
-            is_current=near.is_current,
-            bring_up=None if is_patient else near.bring,
-        )
+    attempts = put_when_near(tree.shadow, tree.path("root"), _Near(tree))
     with closing(open_writable(tree.path("root"))) as root:
         root.execute("PRAGMA journal_mode = WAL").fetchall()
     sync_directory(tree.directory)

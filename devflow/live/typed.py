@@ -13,7 +13,7 @@ from typing import Any
 
 import apsw
 
-from devflow.migration.database import quote
+from devflow.migration.database import quote, transaction
 
 __all__ = ["Cell", "bound", "escaped", "insert", "marks", "reading", "select", "without_triggers"]
 
@@ -89,14 +89,8 @@ def without_triggers(connection: apsw.Connection) -> Iterator[None]:
     connection.config(enabled, 0)
     connection.execute("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             yield
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
     finally:
         connection.config(enabled, triggers)
         for name, value in zip(settings, before, strict=True):

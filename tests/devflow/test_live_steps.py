@@ -176,7 +176,7 @@ def killed_at(point: str, run: Callable[[], None]) -> bool:
     "point",
     [
         f"{when} {place}"
-        for place in ("live.capture:install", "live.steps:put_over", "live.reverse:install")
+        for place in ("live.capture:install", "live.steps:put_when_near", "live.reverse:install")
         for when in ("before", "after")
     ],
 )
@@ -216,7 +216,7 @@ def test_a_cutover_killed_in_its_midst_comes_through_when_it_is_run_again(
         f"{when} live.{place}"
         for place in (
             "reverse:drain_all", "capture:open_fence", "returning:give_authority",
-            "returning:_let_go", "returning:put_over", "reverse:forget", "capture:remove",
+            "returning:_let_go", "returning:put_when_near", "reverse:forget", "capture:remove",
         )
         for when in ("before", "after")
     ],
