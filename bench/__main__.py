@@ -20,6 +20,7 @@ import apsw
 
 from bench.histories import history_lines, measure_history
 from bench.knowledge import BLOCKS, knowledge_lines, measure_knowledge
+from bench.machine import EXAMPLES, machine_lines, measure_machine
 from bench.outcome import lines
 from bench.planted import PLANTED
 from bench.routing import measure_routing, routing_lines
@@ -166,6 +167,12 @@ def _history(given: argparse.Namespace) -> Part:
     return {"history": found}, history_lines(found)
 
 
+def _machine(given: argparse.Namespace) -> Part:
+    examples = max(100, int(EXAMPLES * given.scale))
+    found = measure_machine(step, examples=examples, seed=given.seed)
+    return {"machine": found}, machine_lines(found)
+
+
 PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
     "migration": _migration,
     "serving": _serving,
@@ -173,6 +180,7 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
     "routing": _routing,
     "history": _history,
     "knowledge": _knowledge,
+    "machine": _machine,
 }
 
 

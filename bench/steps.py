@@ -24,6 +24,7 @@ import apsw
 
 from bench.fidelity import TYPE_DIFFERENCES, duplicates_found, told_apart
 from bench.histories import invent, judge
+from bench.machine import run_machine
 from bench.migrating import migrate
 from bench.planted import plant_in_legacy, plant_in_unified, reorder
 from harness.candidate import Candidate
@@ -164,6 +165,7 @@ STEPS: dict[str, Callable[..., Told]] = {
     "plant": plant,
     "invent_history": invent,
     "judge_history": judge,
+    "machine": run_machine,
 }
 
 

@@ -13,7 +13,7 @@ from harness.report.model import Benchmark, Benchmarks, Figure
 
 __all__ = ["read_benchmarks"]
 
-_SHOWN = ("serving", "vectors", "routing", "knowledge")
+_SHOWN = ("serving", "vectors", "routing", "knowledge", "machine")
 _POLICIES = ("thompson", "static", "uniform", "greedy")
 _FILES = ("development", "held-out")
 
@@ -80,4 +80,12 @@ def _figures(document: dict[str, Any]) -> Iterator[Figure]:
             what=f"learning {int(learning['blocks']):,} memory blocks",
             told=f"{learning['per_second']:,.0f} a second; again, where nothing changed,"
             f" {100 * learning['again_ratio']:.1f} % of that time",
+        )
+    if machine := document.get("machine"):
+        back = int(machine["reached"]["writes after cutover and a rollback"])
+        yield Figure(
+            what=f"{int(machine['runs']):,} runs of the live migration's state machine",
+            told=f"{float(machine['per_minute']):,.0f} a minute; none lost or doubled a write;"
+            f" {back:,} wrote after a cutover and went back, {int(machine['reached']['kills']):,}"
+            " were killed on the way",
         )

@@ -290,7 +290,7 @@ class Figure:
 class Benchmarks:
     """What `make bench` measured last, at which commit: told beside the verdict, no part of it.
 
-    `figures` are those of vector search, routing and knowledge.
+    `figures` are those of vector search, routing, knowledge and the state machine.
     """
 
     measured_at: str

@@ -8,6 +8,7 @@ what was open is only closed. Templates, made by real steps once a process, let 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,11 +69,14 @@ class LiveMachine(RuleBasedStateMachine):
         super().__init__()
         self.at: Tree | None = None
         self.reached: set[str] = set()
-        self.ended = False
+        self.ended = self.returns = False
 
-    @initialize(beginning=st.sampled_from(BEGINNINGS), rows=st.sampled_from([0, 2]))
-    def begin(self, beginning: str, rows: int) -> None:
-        """Take a template, and what stands in it as the model."""
+    @initialize(
+        beginning=st.sampled_from(BEGINNINGS), rows=st.sampled_from([0, 2]), returns=st.booleans()
+    )
+    def begin(self, beginning: str, rows: int, returns: bool) -> None:
+        """Take a template, and what stands in it as the model; say whether it goes back at last."""
+        self.returns = returns
         folder = run_folder()
         shutil.copytree(template(beginning, rows), folder)
         self.original = template("none", rows)
@@ -180,13 +184,13 @@ class LiveMachine(RuleBasedStateMachine):
             return False
         return True
 
-    @precondition(lambda self: not self.ended and self.back is None and self.forward < len(FORWARD))
+    @precondition(lambda self: self._may_go_on())
     @rule(kill=KILLS)
     def go_on(self, kill: int | None) -> None:
         """Make the next step there, or begin it again."""
         self._step(kill)
 
-    @precondition(lambda self: not self.ended and self.back is None and self.forward < len(FORWARD))
+    @precondition(lambda self: self._may_go_on())
     @rule()
     def go_far(self) -> None:
         """Make all further steps there."""
@@ -195,6 +199,9 @@ class LiveMachine(RuleBasedStateMachine):
 
     def _may_go_on(self) -> bool:
         return not self.ended and self.back is None and self.forward < len(FORWARD)
+
+    def _may_go_back(self) -> bool:
+        return not self.ended and (self.back is not None or self.forward > 0)
 
     def _step(self, kill: int | None) -> None:
         name = FORWARD[self.forward]
@@ -231,13 +238,13 @@ class LiveMachine(RuleBasedStateMachine):
         for gate in self.gates.values():
             gate.settle()
 
-    @precondition(lambda self: not self.ended and (self.back is not None or self.forward > 0))
+    @precondition(lambda self: self._may_go_back())
     @rule(kill=KILLS)
     def go_back(self, kill: int | None) -> None:
         """Make the next step of the way back, or begin it again."""
         self._step_back(kill)
 
-    @precondition(lambda self: not self.ended and (self.back is not None or self.forward > 0))
+    @precondition(lambda self: self._may_go_back())
     @rule()
     def go_all_the_way_back(self) -> None:
         """Make all steps of the way back."""
@@ -325,7 +332,10 @@ class LiveMachine(RuleBasedStateMachine):
                 assert capture.is_fenced(self.open[source_of]), service
 
     def teardown(self) -> None:
-        """Count what this run has reached, and remove it."""
+        """Go back at last where that was said; count what this run has reached, and remove it."""
+        if self.returns and self._may_go_back() and sys.exc_info()[0] is None:
+            self.go_all_the_way_back()
+            self.the_side_that_answers_has_what_was_written()
         REACHED["runs"] += 1
         REACHED.update(self.reached)
         if self.at is not None:
