@@ -1,7 +1,7 @@
 """The live migration's state machine as fast as two processes can run it, and what they reached.
 
 The machine itself is a test (tests/devflow/live_machine.py): writes, steps, kills and ways back in
-any order, against plain dicts. Here it is only counted; a run that breaks a rule ends the measuring.
+any order, against plain dicts. Here it is only counted; a run that breaks a rule ends the whole.
 """
 
 from __future__ import annotations

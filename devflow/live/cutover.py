@@ -30,7 +30,7 @@ from devflow.migration.tree import Tree
 __all__ = ["NEAR", "Limits", "cut_over", "follow"]
 
 NEAR = 200
-"""How many notes are few enough to move a service; the throttle lets its clients breathe until then."""
+"""How many notes are few enough to move a service; until then clients are let breathe."""
 _AT_HAND = 8
 """How many notes are few enough to be taken up while clients wait."""
 _ROUNDS_MAX = 20
@@ -147,7 +147,7 @@ def _attempt(
 
 @contextmanager
 def _opened(tree: Tree, source: str | None) -> Iterator[apsw.Connection | None]:
-    """Open the source's database before anybody waits, its schema read; None where there is none."""
+    """Open the source's database, its schema read, before anybody waits; None: there is none."""
     if source is None or tree.state(source) != "sqlite":
         yield None
         return

@@ -215,7 +215,7 @@ def _let_go_unmoved(gates: Gates, held: list[str], unified: apsw.Connection) -> 
         _let_go(gates, [name for name in held if authority_of(unified, name) == UNIFIED], UNIFIED)
 
 
-def _drain_and_pass(  # noqa: PLR0913
+def _drain_and_pass(
     reader: apsw.Connection,
     unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
@@ -225,7 +225,7 @@ def _drain_and_pass(  # noqa: PLR0913
 ) -> None:
     """Lock everything, drain the rest beside the lock, and let the legacy side answer.
 
-    `reader` sees the unified database from outside of the lock, and was opened before anybody waited.
+    `reader` sees the unified database from outside of the lock, opened before anybody waited.
     The gates in `asked` are asked once more at the end: one that opened by itself, because its
     lease ended or it was started anew, lets requests through to the unified side.
     """
