@@ -321,7 +321,7 @@ def _replay(file: Path, tree: Path) -> None:
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def _gate(words: tuple[str, ...]) -> int:
     """Stand in front of one service's port: hold its requests while it is moved."""
-    from devflow.live.proxy import main as stand  # noqa: PLC0415 - it alone speaks HTTP
+    from devflow.live.front import main as stand  # noqa: PLC0415 - it alone speaks HTTP
 
     stand.main(list(words), prog_name="python -m devflow gate", standalone_mode=False)
     return 0
@@ -367,7 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return EXIT_UNCHANGED
-    except click.UsageError as error:
+    except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
         return EXIT_UNCHANGED
     except click.Abort:

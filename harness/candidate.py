@@ -22,7 +22,7 @@ from harness.candidate_process import LineProcess
 from harness.candidate_services import Live, Service, read_live, read_services
 from harness.candidate_speech import PHASES, Driver, Event, Lockstep, Outcome, Session, request
 from harness.errors import BadInputError
-from harness.suggest import unknown_key
+from harness.suggest import did_you_mean, unknown_key
 
 __all__ = [
     "DEFAULT_MANIFEST",
@@ -120,6 +120,22 @@ class Candidate:
         """
         line = request(tree, until=until, gates=gates, keep_writes=keep_writes, lockstep=lockstep)
         return Lockstep(self._start(op), op, line, timeout_s=self.timeout_s, walking=lockstep)
+
+    def behind(self, gate: str | None) -> Live:
+        """Return how it migrates behind the gate of this name, its own where it is None.
+
+        BadInputError where it declares none.
+        """
+        if self.live is None:
+            raise BadInputError(f"{self.manifest} has no key `live`; see docs/candidate.md")
+        if gate is None:
+            return self.live
+        if gate not in self.live.others:
+            raise BadInputError(
+                f"{self.manifest} has no gate {gate!r} in `live.others`"
+                f"{did_you_mean(gate, self.live.others)}"
+            )
+        return self.live.others[gate]
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Driver]:

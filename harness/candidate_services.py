@@ -5,11 +5,13 @@ The candidate's manifest and that of the legacy stand-ins have the same key `ser
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -20,6 +22,10 @@ __all__ = ["Live", "Service", "read_live", "read_services", "stand_ins"]
 
 _KEYS = ("command", "health", "openapi", "replaces", "environment")
 _PORT = "{port}"
+_LIVE_KEYS = ("gate", "others", "environment")
+_OTHER_KEYS = ("add", "needs")
+# Where Debian puts what serves; only root's PATH has these.
+_BESIDE_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _GATE_PLACES = ("{service}", "{port}", "{control}", "{legacy}", "{unified}", "{tree}")
 
 
@@ -51,14 +57,26 @@ class Live:
     """How a candidate migrates while its services are used.
 
     `gate` is the command of the proxy that stands in front of one service; in it stand `{service}`,
-    `{port}`, `{control}`, `{legacy}` and `{unified}` (base URLs) and `{tree}`. `environment` is
-    given to the unified services while the legacy ones still run beside them.
+    `{port}`, `{control}`, `{legacy}` and `{unified}` (base URLs) and `{tree}`. It `needs` programs.
+    `environment` is given to the unified services while the legacy ones still run beside them.
+    `others` are the same with another gate, by its name.
     """
 
     gate: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     pythonpath: tuple[Path, ...] = ()
+    needs: tuple[str, ...] = ()
+    others: Mapping[str, Live] = field(default_factory=dict)
+
+    @property
+    def lack(self) -> str | None:
+        """What this machine lacks for the gate, in words; None where it has all."""
+        places = os.pathsep.join([os.environ.get("PATH", os.defpath), *_BESIDE_PATH])
+        for program in self.needs:
+            if shutil.which(program, path=places) is None:
+                return f"the program {program} is not installed"
+        return None
 
     def in_front_of(self, service: str, **places: str) -> Service:
         """Return the proxy in front of `service`; its port is still to be chosen."""
@@ -86,10 +104,10 @@ def read_live(
     if not isinstance(given, dict):
         raise wrong("live", "must be a mapping with the key `gate`")
     for key in given:
-        if key not in ("gate", "environment"):
-            raise wrong("live", f"has an {unknown_key(key, ('gate', 'environment'))}")
+        if key not in _LIVE_KEYS:
+            raise wrong("live", f"has an {unknown_key(key, _LIVE_KEYS)}")
     gate = given.get("gate")
-    if not isinstance(gate, list) or not all(isinstance(word, str) for word in gate):
+    if not _are_words(gate):
         raise wrong("live.gate", "must be a list of words, the program first")
     for place in _GATE_PLACES:
         if place not in gate:
@@ -97,12 +115,37 @@ def read_live(
     environment = given.get("environment") or {}
     if not isinstance(environment, dict):
         raise wrong("live.environment", "must be a mapping of names to texts")
-    return Live(
+    live = Live(
         gate=tuple(sys.executable if word == "python" else word for word in gate),
         directory=directory,
         environment={str(key): str(text) for key, text in environment.items()},
         pythonpath=pythonpath,
     )
+    others = given.get("others") or {}
+    if not isinstance(others, dict):
+        raise wrong("live.others", "must be a mapping of names to gates")
+    read = {str(name): _other(str(name), said, live, wrong=wrong) for name, said in others.items()}
+    return replace(live, others=read)
+
+
+def _other(name: str, said: Any, live: Live, *, wrong: Callable[[str, str], BadInputError]) -> Live:
+    """Return `live` with another gate: the words of its own, and those that are added."""
+    place = f"live.others.{name}"
+    if not isinstance(said, dict):
+        raise wrong(place, "must be a mapping with the key `add`")
+    for key in said:
+        if key not in _OTHER_KEYS:
+            raise wrong(place, f"has an {unknown_key(key, _OTHER_KEYS)}")
+    for key in _OTHER_KEYS:
+        if not _are_words(said.get(key, [])):
+            raise wrong(f"{place}.{key}", "must be a list of words")
+    return replace(
+        live, gate=(*live.gate, *said.get("add", ())), needs=tuple(said.get("needs", ()))
+    )
+
+
+def _are_words(given: Any) -> TypeGuard[list[str]]:
+    return isinstance(given, list) and all(isinstance(word, str) for word in given)
 
 
 def read_services(
@@ -141,7 +184,7 @@ def _service(
         if key not in _KEYS:
             raise wrong(place, f"has an {unknown_key(key, _KEYS)}")
     command = said.get("command")
-    if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+    if not _are_words(command):
         raise wrong(place, "needs a `command`: a list of words, the program first")
     if not any(_PORT in word for word in command):
         raise wrong(place, f"has a command without {_PORT}: it must listen where it is told")

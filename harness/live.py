@@ -44,6 +44,7 @@ from harness.straight import ROOT, Straight
 
 __all__ = ["migrate_live"]
 
+_UNSEEN = "Nothing: no gate could stand in front of the services."
 _UNASKED_S = "86400"
 _WARM = 50
 _WAIT_S = 60.0
@@ -65,15 +66,24 @@ def migrate_live(
 ) -> RunResult:
     """Migrate a copy of `fixture` there and back under load, in `out`, which is made anew.
 
-    BadInputError where the candidate declares no gate, or serves nothing that was there before.
+    BadInputError where the candidate declares no such gate, or serves nothing that was there
+    before. Where this machine lacks what the gate needs, nothing is examined.
     """
     began = time.monotonic()
     judge = Judge(checks_of_live(live), tell, replay)
     fresh(out).mkdir()
-    with ExitStack() as stack:
-        story = _Story(fixture, candidate, out, live=live, seed=seed, judge=judge, stack=stack)
-        story.play()
-    judge.add(judge.speech())
+    way = candidate.behind(live.gate)
+    if (lack := way.lack) is not None:
+        for name in sorted(judge.wanted):
+            judge.add(CheckResult.lacking(name, lack, verifies=_UNSEEN, does_not_verify=_UNSEEN))
+    else:
+        with ExitStack() as stack:
+            story = _Story(
+                fixture, replace(candidate, live=way), out, live=live, seed=seed, judge=judge,
+                stack=stack,
+            )  # fmt: skip
+            story.play()
+        judge.add(judge.speech())
     return RunResult(
         name=out.name,
         out=out,
@@ -99,8 +109,6 @@ class _Story:
         judge: Judge,
         stack: ExitStack,
     ) -> None:
-        if candidate.live is None:
-            raise BadInputError(f"{candidate.manifest} has no key `live`; see docs/candidate.md")
         self.candidate, self.out, self.live, self.judge = candidate, out, live, judge
         self.stack = stack
         self.before = Snapshot.of(lay(fixture, out / "before"))
@@ -160,7 +168,7 @@ class _Story:
         return running
 
     def _successors(self) -> dict[str, Running]:
-        assert self.candidate.live is not None  # noqa: S101 - the constructor saw to it
+        assert self.candidate.live is not None  # noqa: S101 - migrate_live saw to it
         found = {
             service.replaces: self._process(
                 replace(service, name=f"unified-{service.name}"),
@@ -180,7 +188,7 @@ class _Story:
         return {name: found[name] for name in self.legacy}
 
     def _gate(self, name: str) -> Running:
-        assert self.candidate.live is not None  # noqa: S101 - the constructor saw to it
+        assert self.candidate.live is not None  # noqa: S101 - migrate_live saw to it
         gate = self.candidate.live.in_front_of(
             name,
             control=str(self.control[name]),

@@ -56,7 +56,7 @@ class RunResult:
         """What this machine lacks for the run, where that is all that keeps it from being valid."""
         others = [result.verdict for result in self.results if result.not_examined is None]
         lacks = [r.not_examined for r in self.results if r.not_examined is not None]
-        sound = self.met is None and worst(others) is Verdict.VALID
+        sound = self.met is None and (not others or worst(others) is Verdict.VALID)
         return lacks[0] if lacks and sound else None
 
     @property

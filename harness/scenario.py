@@ -131,6 +131,7 @@ class LiveLoad:
     `connections` clients send `rate` requests a second in all, as fast as they are answered where
     it is None; before and after each phase they go on for `seconds`. Meanwhile there are `faults`.
     `straight`: others write past the gates, straight to the databases.
+    `gate` names one of the candidate's other gates.
     """
 
     rate: float | None = 200.0
@@ -140,6 +141,7 @@ class LiveLoad:
     stays: bool = False
     faults: tuple[Fault, ...] = ()
     straight: bool = False
+    gate: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

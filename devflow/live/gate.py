@@ -1,23 +1,59 @@
-"""Lets requests pass to the side that answers, holds them while it changes, and tells who waits."""
+"""Says to which side requests pass, when they are held, and who answers when nobody else says it.
+
+What the requests run through is a `Valve`: our own proxy, or haproxy. A gate is the same for both.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import apsw
 
-__all__ = ["Gate", "HeldTooLongError"]
+__all__ = ["WAIT_S_MAX", "Figures", "Gate", "Valve", "ValveError"]
 
 _ASK_AGAIN_S = 0.02
-_NEW_SHARE = 0.05
 WAIT_S_MAX = 30.0
 """How long a request is held at most; then it is told to come again."""
 
 
-class HeldTooLongError(Exception):
-    """A request was held until its patience ended."""
+class ValveError(Exception):
+    """Requests cannot be let through at all; the text says why, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a valve counts: requests on their way, requests held, and those that ever passed.
+
+    `latency_ms` is a mean of how long answers take that soon forgets.
+    """
+
+    in_flight: int = 0
+    waiting: int = 0
+    passed: int = 0
+    latency_ms: float = 0.0
+
+
+class Valve(Protocol):
+    """What requests run through. It begins closed."""
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Take connections until cancelled; ValveError where that cannot be, or not any more."""
+
+    async def open(self, side: str) -> None:
+        """Let requests pass to `side`, those that were held first."""
+
+    async def close(self) -> None:
+        """Let nothing new pass, from the return of this on."""
+
+    async def empty(self, within_s: float) -> bool:
+        """Wait until what has passed is answered; False where that takes longer than `within_s`."""
+
+    async def figures(self) -> Figures:
+        """Return what is counted now."""
 
 
 class Gate:
@@ -28,45 +64,14 @@ class Gate:
     stays held and asks again.
     """
 
-    def __init__(self, ask: Callable[[], str | None]) -> None:
+    def __init__(self, ask: Callable[[], str | None], valve: Valve) -> None:
         """Begin held; `settle` opens it."""
         self._ask = ask
+        self._valve = valve
         self.side: str | None = None
-        self.in_flight = 0
-        self.passed = 0
-        self.waiting = 0
         self.holds = 0
-        self.latency_ms = 0.0
-        self._open = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._turning = asyncio.Lock()
         self._lease: asyncio.Task[None] | None = None
-
-    @asynccontextmanager
-    async def passing(self) -> AsyncIterator[str]:
-        """Wait until the gate is open, and count as in flight within; yields the side."""
-        if not self._open.is_set():
-            self.waiting += 1
-            try:
-                await asyncio.wait_for(self._open.wait(), WAIT_S_MAX)
-            except TimeoutError:
-                raise HeldTooLongError from None
-            finally:
-                self.waiting -= 1
-        assert self.side is not None  # noqa: S101 - an open gate has a side
-        self.in_flight += 1
-        self.passed += 1
-        self._empty.clear()
-        try:
-            yield self.side
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._empty.set()
-
-    def answered(self, took_s: float) -> None:
-        """Take note of how long an answer took; `latency_ms` is a mean that forgets."""
-        self.latency_ms += _NEW_SHARE * (took_s * 1000 - self.latency_ms)
 
     async def hold(self, *, drain_s: float, lease_s: float) -> bool:
         """Let nothing new pass, and wait for what is in flight; return whether that has ended.
@@ -75,33 +80,46 @@ class Gate:
         `lease_s`: then the databases say who answers.
         """
         was = self.side
-        self._close()
+        self._end_lease()
+        async with self._turning:
+            await self._valve.close()
+            self.side = None
         self.holds += 1
-        try:
-            await asyncio.wait_for(self._empty.wait(), drain_s)
-        except TimeoutError:
+        is_empty = await self._valve.empty(drain_s)
+        if self.side is not None:  # somebody released it meanwhile
+            return False
+        if not is_empty:
             if was is None:
                 self.settle()
             else:
-                self.release(was)
+                await self.release(was)
             return False
         self.settle(after_s=lease_s)
         return True
 
-    def release(self, side: str) -> None:
+    async def release(self, side: str) -> None:
         """Open towards `side`."""
         self._end_lease()
-        self.side = side
-        self._open.set()
+        async with self._turning:
+            self.side = side  # before anything passes: nobody may take it for held then
+            await self._valve.open(side)
 
     def settle(self, *, after_s: float = 0.0) -> None:
         """Open towards the side that the databases name then, as soon as they name one."""
+        self._end_lease()
         self._lease = asyncio.create_task(self._settle(after_s))
 
-    def _close(self) -> None:
-        self._end_lease()
-        self._open.clear()
-        self.side = None
+    async def state(self) -> dict[str, object]:
+        """Return what the gate says of itself to those who steer it."""
+        told = await self._valve.figures()
+        return {
+            "side": self.side,
+            "in_flight": told.in_flight,
+            "waiting": told.waiting,
+            "passed": told.passed,
+            "holds": self.holds,
+            "latency_ms": told.latency_ms,
+        }
 
     def _end_lease(self) -> None:
         if self._lease is not None and self._lease is not asyncio.current_task():
@@ -113,7 +131,7 @@ class Gate:
         while True:
             side = self._answer()
             if side is not None:
-                self.release(side)
+                await self.release(side)
                 return
             await asyncio.sleep(_ASK_AGAIN_S)
 

@@ -1,36 +1,36 @@
-"""The gate proxy in front of one service's port: HTTP/1.1 passed on to the side that answers.
+"""The gate's own valve: a proxy that passes HTTP/1.1 on to the side that answers.
 
-It keeps no state that a crash could lose: who answers stands in the databases, and a connection
-is worth nothing. Its control port takes one JSON object a line: `state`, `hold`, `release`.
+It keeps no state that a crash could lose: a connection is worth nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import signal
+import socket
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import click
 import h11
 
-from devflow.live.authority import LEGACY, SOURCE_OF, UNIFIED, Authority
-from devflow.live.gate import Gate, HeldTooLongError
-from devflow.migration.tree import Tree
+from devflow.live.gate import WAIT_S_MAX, Figures
 
 __all__ = ["Proxy"]
 
 _HOST = "127.0.0.1"
 _READ_BYTES = 1 << 16
+_NEW_SHARE = 0.05
 # Shorter than any server keeps an idle connection: one that it is about to close is not used.
 _IDLE_S = 2.0
 _FAILED = 500
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"expect"}
+
+
+class _HeldTooLongError(Exception):
+    """A request was held until its patience ended."""
 
 
 class _Peer:
@@ -106,14 +106,75 @@ class _Side:
 
 
 class Proxy:
-    """Passes requests on; `gate` says to which side, and when."""
+    """Passes requests on, each to the side that it is open towards when the request passes."""
 
-    def __init__(self, gate: Gate, sides: Mapping[str, str]) -> None:
-        """`sides` are the base URLs of `legacy` and `unified`."""
-        self.gate = gate
+    def __init__(self, sides: Mapping[str, str]) -> None:
+        """`sides` are the base URLs of `legacy` and `unified`. It begins closed."""
         self._sides = {name: _Side.at(url) for name, url in sides.items()}
+        self._side: str | None = None
+        self._in_flight = self._waiting = self._passed = 0
+        self._latency_ms = 0.0
+        self._open = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
 
-    async def serve_client(
+    async def serve(self, listening: socket.socket) -> None:
+        """Take connections until cancelled."""
+        server = await asyncio.start_server(self._serve_client, sock=listening)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            server.close()
+
+    async def open(self, side: str) -> None:
+        """Let requests pass to `side`."""
+        self._side = side
+        self._open.set()
+
+    async def close(self) -> None:
+        """Let nothing new pass."""
+        self._open.clear()
+        self._side = None
+
+    async def empty(self, within_s: float) -> bool:
+        """Wait until what has passed is answered; False where that takes longer."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), within_s)
+            return True
+        return False
+
+    async def figures(self) -> Figures:
+        """Return what is counted now."""
+        return Figures(self._in_flight, self._waiting, self._passed, self._latency_ms)
+
+    @asynccontextmanager
+    async def _passing(self) -> AsyncIterator[str]:
+        """Wait until it is open, and count as in flight within; yields the side."""
+        if self._side is None:
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(WAIT_S_MAX):
+                    while self._side is None:  # it may be closed again before this goes on
+                        await self._open.wait()
+            except TimeoutError:
+                raise _HeldTooLongError from None
+            finally:
+                self._waiting -= 1
+        side = self._side
+        self._in_flight += 1
+        self._passed += 1
+        self._empty.clear()
+        try:
+            yield side
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._empty.set()
+
+    def _answered(self, took_s: float) -> None:
+        self._latency_ms += _NEW_SHARE * (took_s * 1000 - self._latency_ms)
+
+    async def _serve_client(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Serve one client's connection, request after request."""
@@ -128,11 +189,11 @@ class Proxy:
     async def _serve(self, client: _Peer) -> None:
         while isinstance(request := await client.next(), h11.Request):
             try:
-                async with self.gate.passing() as side:
+                async with self._passing() as side:
                     begun = time.monotonic()
                     await self._exchange(client, request, self._sides[side])
-                    self.gate.answered(time.monotonic() - begun)
-            except HeldTooLongError:
+                    self._answered(time.monotonic() - begun)
+            except _HeldTooLongError:
                 await _refuse(client, 503, "the service is being moved; try again in a second")
             if not client.renew():
                 break
@@ -204,79 +265,3 @@ async def _refuse(client: _Peer, status: int, text: str) -> None:
     with suppress(h11.LocalProtocolError):  # in answer to a HEAD no body may follow
         await client.send(h11.Data(data=body))
         await client.send(h11.EndOfMessage())
-
-
-class Control:
-    """Answers on the control port: one JSON object a line, one a line back."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection's lines."""
-        with suppress(ConnectionError):  # who asked has gone, and asks again where it needs to know
-            while line := await reader.readline():
-                try:
-                    answer = await self._answer(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    answer = {"ok": False, "error": f"not understood: {error}"}
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
-        writer.close()
-
-    async def _answer(self, said: Mapping[str, object]) -> dict[str, object]:
-        gate, ok = self._gate, True
-        if said["op"] == "hold":
-            drain_s, lease_s = float(str(said["drain_s"])), float(str(said["lease_s"]))
-            ok = await gate.hold(drain_s=drain_s, lease_s=lease_s)
-        elif said["op"] == "release":
-            if said["side"] not in (LEGACY, UNIFIED):
-                raise ValueError(f"side {said['side']!r}")
-            gate.release(str(said["side"]))
-        elif said["op"] != "state":
-            raise ValueError(f"op {said['op']!r}")
-        return {
-            "ok": ok,
-            "side": gate.side,
-            "in_flight": gate.in_flight,
-            "waiting": gate.waiting,
-            "passed": gate.passed,
-            "holds": gate.holds,
-            "latency_ms": gate.latency_ms,
-        }
-
-
-async def _run(port: int, control: int, gate: Gate, proxy: Proxy) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await asyncio.start_server(Control(gate).serve, _HOST, control)
-    gate.settle()
-    server = await asyncio.start_server(proxy.serve_client, _HOST, port, backlog=1024)
-    await stopped.wait()
-    server.close()
-
-
-@click.command()
-@click.argument("service")
-@click.argument("port", type=int)
-@click.option("--control", type=int, required=True, help="Port that takes hold and release.")
-@click.option("--legacy", required=True, metavar="URL", help="Where the legacy service answers.")
-@click.option("--unified", required=True, metavar="URL", help="Where its successor answers.")
-@click.option("--tree", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".")
-def main(service: str, port: int, control: int, legacy: str, unified: str, tree: Path) -> None:
-    """Stand at PORT in front of SERVICE, until a signal; --tree is the DevFlow root."""
-    at = Tree.at(tree)
-    source = SOURCE_OF.get(service)
-    authority = Authority(service, at.path("root"), None if source is None else at.path(source))
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port, control, authority, {LEGACY: legacy, UNIFIED: unified}))
-
-
-async def _serve(port: int, control: int, authority: Authority, sides: Mapping[str, str]) -> None:
-    gate = Gate(authority.side)
-    await _run(port, control, gate, Proxy(gate, sides))
-
-
-if __name__ == "__main__":
-    main()
