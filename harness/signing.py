@@ -6,12 +6,16 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from harness.errors import BadInputError, ExitCode
 from harness.model import Verdict
+
+if TYPE_CHECKING:
+    from harness.approval import Asked, Judged
+    from harness.verify import Given
 
 __all__ = ["EXIT_CODES", "approve", "keygen", "verify"]
 
@@ -57,6 +61,7 @@ def _policy(command: _C, *, required: bool) -> _C:
 @click.option("--mapping", type=_FOLDER, help="Compare with this mapping.")
 @click.option("--scenarios", type=_FOLDER, help="Compare with the scenarios in this folder.")
 @click.option("--used", type=_FOLDER, help="The record of uses: refuse a report used before.")
+@click.option("--page", type=_FOLDER, help="Write what was found as a page into this file, too.")
 @click.option("--run", help="The migration that goes on with its use in the record.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(
@@ -66,6 +71,7 @@ def verify(
     ring: Path | None,
     gate: Path | None,
     used: Path | None,
+    page: Path | None,
     run: str | None,
     as_json: bool,
     **given: Any,
@@ -78,7 +84,7 @@ def verify(
     policy = given["policy"]
     if ring is None:
         # A policy that nobody judges by must not look as if somebody had.
-        alone = {"--gate": gate, "--used": used, "--run": run}
+        alone = {"--gate": gate, "--used": used, "--page": page, "--run": run}
         for option in (name for name, value in alone.items() if value is not None):
             raise click.UsageError(f"{option} goes with --policy and --keys")
         if policy is not None:
@@ -88,12 +94,12 @@ def verify(
     elif policy is None:
         raise click.UsageError("--keys goes with --policy")
     else:
-        from harness.approval import Asked, KeyRing, Policy, judge  # noqa: PLC0415
+        from harness.approval import Asked, KeyRing, Policy  # noqa: PLC0415
 
         asked = Asked(
             policy=Policy.load(policy), ring=KeyRing.load(ring), gate=gate, used=used, run=run
         )
-        judged = judge(report, at_hand, asked)
+        judged = _judged(report, at_hand, asked, page)
         result, said = judged.result, judged.as_json()
     if as_json:
         click.echo(json.dumps(said))
@@ -102,6 +108,20 @@ def verify(
             click.echo(f"{finding.severity}: {finding.cause}")
         click.echo(verify_line(result))
     return EXIT_CODES[result.verdict]
+
+
+def _judged(report: Path, given: Given, asked: Asked, page: Path | None) -> Judged:
+    """Judge the report by the policy, and write the page of it where one is asked for."""
+    from harness.approval import judge  # noqa: PLC0415
+    from harness.approval.page import refuse_page, write_page  # noqa: PLC0415
+
+    folder = report.parent if report.is_file() else report
+    if page is not None:
+        refuse_page(page, [one for one in (folder, asked.gate) if one is not None])
+    judged = judge(report, given, asked)
+    if page is not None:
+        write_page(page, judged, folder)
+    return judged
 
 
 @click.command()
@@ -147,6 +167,7 @@ def approve(
         click.echo("nothing was signed")
         return ExitCode.UNKNOWN
     click.echo(f"approved: {prepared.sign()}")
+    click.echo(f"page: {prepared.show()}")
     return ExitCode.VALID
 
 

@@ -1,7 +1,7 @@
 """Makes the pictures of docs/release-managers.md from real reports, with a real browser.
 
 `python docs/pictures/make.py --gate reports/gate --rehearsal rehearsal` takes the report of
-`make gate` and one of `harness rehearse`, signed. Debian's chromium is needed.
+`make gate` and one of `harness rehearse`, signed and approved. Debian's chromium is needed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ sys.path.insert(0, str(FOLDER.parent.parent / "tests"))
 from browser import chromium  # noqa: E402 - the tests' browser is the one that is taken here, too
 
 WIDTH, MARGIN, HEIGHT_MAX = 1080, 14, 760
+APPROVALS = "approvals/approvals.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Picture:
     report: str
     first: str
     last: str
+    page: str = "report.html"
 
 
 PICTURES = (
@@ -36,7 +38,10 @@ PICTURES = (
     Picture("not-examined.png", "gate", "#checks-title", "#checks .cut >> nth=-1"),
     Picture("ledger.png", "rehearsal", "#ledger-title", "#ledger tbody tr >> nth=7"),
     Picture("under-load.png", "gate", "#load-title", "#load figure >> nth=0"),
-    Picture("bound.png", "rehearsal", "#bound-title", "#bound .subjects tbody tr >> nth=4"),
+    Picture("bound.png", "rehearsal", "#bound .subjects", "#bound .subjects tbody tr >> nth=-1"),
+    Picture(
+        "approvals.png", "rehearsal", "#demands .scroll", "#signatures .card >> nth=0", APPROVALS
+    ),
 )
 
 
@@ -47,9 +52,9 @@ def take(browser: Browser, reports: dict[str, Path], out: Path) -> list[Path]:
         with browser.new_page(
             viewport={"width": WIDTH, "height": 900}, color_scheme="light", reduced_motion="reduce"
         ) as page:
-            page.goto((folder / "report.html").resolve().as_uri())
             for picture in PICTURES:
                 if picture.report == name:
+                    page.goto((folder / picture.page).resolve().as_uri())
                     made.append(_shoot(page, picture, out))
     return made
 
@@ -83,10 +88,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     given = parser.parse_args()
     reports = {"gate": given.gate, "rehearsal": given.rehearsal}
-    for folder in reports.values():
-        if not (folder / "report.html").is_file():
+    for picture in PICTURES:
+        if not (reports[picture.report] / picture.page).is_file():
             raise SystemExit(
-                f"{folder} holds no report.html; make gate, or harness rehearse, first"
+                f"{reports[picture.report]} holds no {picture.page}; make gate, or harness rehearse"
+                " and harness approve, first"
             )
     with chromium() as browser:
         if browser is None:

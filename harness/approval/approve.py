@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.approval.judge import Asked, Judged, judge, signed_pair
-from harness.approval.statement import sign_approval, statement_for
+from harness.approval.judge import Asked, Judged, judge, signed_pair, with_approvals
+from harness.approval.page import PAGE, write_page
+from harness.approval.statement import FOLDER, sign_approval, statement_for
 from harness.assemble import now
 from harness.errors import BadInputError
 from harness.keys import SigningKey
@@ -60,6 +61,13 @@ class Prepared:
         if self.statement is None:
             raise BadInputError("the report was refused; there is nothing to approve")
         return sign_approval(report.folder, self.statement, self.key)
+
+    def show(self) -> Path:
+        """Write the page of the approvals beside them, as they are by now; return its path."""
+        report, _ = signed_pair(self.judged)
+        at = datetime.now(UTC)
+        counted = with_approvals(self.judged, at)
+        return write_page(report.folder / FOLDER / PAGE, counted, report.folder, now=at)
 
 
 def prepare(

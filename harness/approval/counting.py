@@ -21,7 +21,19 @@ from harness.attest import ATTESTATION
 from harness.model import Finding, Severity
 from harness.report.words import count, short
 
-__all__ = ["Counted", "count_approvals"]
+__all__ = ["Counted", "Seen", "count_approvals"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One approval that was looked at: what its signer says, and why it does not count.
+
+    `approval` is None where no known key signed it: then nothing in it is anybody's word.
+    """
+
+    name: str
+    approval: Approval | None = None
+    objection: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +44,7 @@ class Counted:
     digests: tuple[str, ...] = ()
     examined: int = 0
     findings: tuple[Finding, ...] = ()
+    seen: tuple[Seen, ...] = ()
 
 
 def count_approvals(
@@ -49,9 +62,10 @@ def count_approvals(
     paths = approvals_in(report.folder)
     read: list[Approval] = []
     unfit: list[Finding] = []
+    signed: dict[str, Approval] = {}
     for path in paths:
         try:
-            approval = read_approval(path, ring)
+            approval = signed[path.name] = read_approval(path, ring)
             _fit(approval, report, gate, policy, ring, now)
             read.append(approval)
         except UnfitError as error:
@@ -60,6 +74,7 @@ def count_approvals(
     read.sort(key=lambda approval: (approval.approved_at, approval.name))
     standing, doubled = _once_each(read)
     unfit += doubled
+    objections = {finding.key: finding.cause for finding in unfit}
     owners: dict[str, list[str]] = {role: [] for role in policy.required}
     for approval in standing:
         owners[approval.role].append(approval.signer.owner)
@@ -71,6 +86,14 @@ def count_approvals(
         digests=tuple(approval.digest for approval in standing),
         examined=len(paths),
         findings=(*lacking, *unfit),
+        seen=tuple(
+            Seen(
+                name=path.name,
+                approval=signed.get(path.name),
+                objection=objections.get(path.name),
+            )
+            for path in paths
+        ),
     )
 
 

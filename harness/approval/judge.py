@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.approval.counting import Counted, count_approvals
-from harness.approval.demands import gate_faults, report_faults
+from harness.approval.demands import Demand, gate_demands, hours, report_demands
 from harness.approval.keyring import KeyRing
 from harness.approval.policy import Policy
 from harness.approval.statement import SignedReport
@@ -19,7 +19,7 @@ from harness.model import CheckResult, Finding, Severity, Verdict
 from harness.report.words import count
 from harness.verify import Given, verify
 
-__all__ = ["Asked", "Judged", "judge", "signed_pair"]
+__all__ = ["Asked", "Judged", "judge", "signed_pair", "with_approvals"]
 
 _UNREADABLE = frozenset(
     f"verify/{rule}"
@@ -50,6 +50,7 @@ class Judged:
     report: SignedReport | None = None
     gate: SignedReport | None = None
     counted: Counted | None = None
+    demands: tuple[Demand, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the one object of `--json`; `approval` is what a record of uses is made of."""
@@ -103,18 +104,46 @@ def judge(
     if any(finding.rule in _UNREADABLE for finding in result.findings):
         return Judged(result=result, asked=asked)
     report = SignedReport.load(folder, gate_keys)
-    findings = list(report_faults(report, asked.policy, asked.ring, then))
-    gate, gate_findings = _gate(report, given, asked, then)
-    findings += gate_findings
+    demands = list(report_demands(report, asked.policy, asked.ring, then))
+    gate, of_gate = _gate(report, given, asked, then)
+    demands += of_gate
+    findings = [finding for demand in demands for finding in demand.lacking]
     findings += _versions(asked, uses)
     findings += _used(report, asked, uses)
     findings += _not_compared(report, given, result)
-    counted = None
-    if approvals:
-        counted = count_approvals(report, gate, asked.policy, asked.ring, then)
-        findings += counted.findings
-    merged = _merged(result, findings, counted)
-    return Judged(result=merged, asked=asked, report=report, gate=gate, counted=counted)
+    judged = Judged(
+        result=_merged(result, findings),
+        asked=asked,
+        report=report,
+        gate=gate,
+        demands=tuple(demands),
+    )
+    return with_approvals(judged, then) if approvals else judged
+
+
+def with_approvals(judged: Judged, now: datetime) -> Judged:
+    """Return what was judged with the approvals as they lie there now, and nothing verified anew.
+
+    BadInputError where the report's signature did not hold.
+    """
+    report, gate = signed_pair(judged)
+    policy = judged.asked.policy
+    counted = count_approvals(report, gate, policy, judged.asked.ring, now)
+    demands = [
+        Demand(
+            of=f"approvals as {role}",
+            wanted=f"{count(least, 'person')}, not longer than {hours(policy.age_hours_max)} ago",
+            found=", ".join(counted.owners[role]) or "nobody",
+            lacking=tuple(one for one in counted.findings if _is_lacking(one, role)),
+        )
+        for role, least in policy.required.items()
+    ]
+    return replace(
+        judged,
+        result=_with_counted(judged.result, counted),
+        counted=counted,
+        demands=(*judged.demands, *demands),
+    )
 
 
 def signed_pair(judged: Judged) -> tuple[SignedReport, SignedReport | None]:
@@ -136,14 +165,15 @@ def _keep_apart(folder: Path, asked: Asked) -> None:
 
 def _gate(
     report: SignedReport, given: Given, asked: Asked, now: datetime
-) -> tuple[SignedReport | None, list[Finding]]:
-    """Return the gate's report where one was given and its signature holds, and its faults."""
+) -> tuple[SignedReport | None, list[Demand]]:
+    """Return the gate's report, if one was given and its signature holds, and what it owes."""
     demand = asked.policy.gate
     if asked.gate is None:
         if demand is None:
             return None, []
         cause = "The policy demands a report of the gate too, and none was given; name its folder"
-        return None, [Finding(rule="approval/gate-missing", cause=f"{cause} with --gate.")]
+        missing = Finding(rule="approval/gate-missing", cause=f"{cause} with --gate.")
+        return None, [_gate_demand("none was given", missing)]
     folder = asked.gate.parent if asked.gate.is_file() else asked.gate
     alone = Given(trusted=given.trusted, candidate=given.candidate, mapping=given.mapping)
     result = verify(folder, alone, now=now)
@@ -154,10 +184,15 @@ def _gate(
     ]
     findings = [replace(finding, severity=Severity.ERROR) for finding in findings]
     if any(finding.rule in _UNREADABLE for finding in findings):
-        return None, findings
+        return None, [_gate_demand("it cannot be relied on", *findings)]
     gate = SignedReport.load(folder, list(given.trusted))
-    findings += gate_faults(gate, report, asked.policy, asked.ring, now)
-    return gate, findings
+    own = _gate_demand(f"says {gate.says['verdict']}", *findings)
+    return gate, [own, *gate_demands(gate, report, asked.policy, asked.ring, now)]
+
+
+def _gate_demand(found: str, *lacking: Finding) -> Demand:
+    wanted = "signed, as it was written, and valid"
+    return Demand(of="gate's report", wanted=wanted, found=found, lacking=lacking)
 
 
 def _versions(asked: Asked, uses: Sequence[Use]) -> Iterator[Finding]:
@@ -208,7 +243,11 @@ def _not_compared(report: SignedReport, given: Given, result: CheckResult) -> It
         yield Finding(rule="approval/not-compared", cause=cause, severity=Severity.WARNING)
 
 
-def _merged(result: CheckResult, added: Sequence[Finding], counted: Counted | None) -> CheckResult:
+def _is_lacking(finding: Finding, role: str) -> bool:
+    return finding.rule == "approval/missing" and f" as {role};" in finding.cause
+
+
+def _merged(result: CheckResult, added: Sequence[Finding]) -> CheckResult:
     findings = [*result.findings, *added]
     findings.sort(key=lambda finding: list(Severity).index(finding.severity))
     compared = all(finding.rule != "approval/not-compared" for finding in findings)
@@ -216,21 +255,23 @@ def _merged(result: CheckResult, added: Sequence[Finding], counted: Counted | No
         verdict = Verdict.INVALID
     else:
         verdict = result.verdict if compared else Verdict.UNKNOWN
-    examined = dict(result.examined)
-    says = str(result.details["says"])
-    if counted is not None:
-        examined["approval"] = counted.examined
-        roles = ", ".join(
-            f"{count(len(owners), role)} ({', '.join(sorted(owners))})"
-            for role, owners in counted.owners.items()
-        )
-        says = f"{says} Approved by {roles or 'nobody'}."
     return replace(
         result,
         verdict=verdict,
         findings=tuple(findings),
-        examined=examined,
         verifies="Signatures, files, digests of what was at hand, the policy and its approvals.",
         does_not_verify="That the record of uses is whole, and that keys are in the right hands.",
+    )
+
+
+def _with_counted(result: CheckResult, counted: Counted) -> CheckResult:
+    roles = ", ".join(
+        f"{count(len(owners), role)} ({', '.join(sorted(owners))})"
+        for role, owners in counted.owners.items()
+    )
+    says = f"{result.details['says']} Approved by {roles or 'nobody'}."
+    return replace(
+        _merged(result, counted.findings),
+        examined={**result.examined, "approval": counted.examined},
         details={**result.details, "says": says},
     )

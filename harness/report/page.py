@@ -17,10 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.candidate import PHASES
-from harness.report import words
+from harness.model import Verdict, worst
+from harness.report import covered, words
 from harness.report.timeline import draw_timeline
 
-__all__ = ["figures", "render_page", "timeline", "visible"]
+__all__ = ["figures", "render", "render_page", "timeline", "visible"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_A_CHECK = 100
@@ -38,15 +39,15 @@ _SHOWN_ELSEWHERE = {
 
 def render_page(document: Mapping[str, Any]) -> str:
     """Return the document as an HTML page."""
-    template = _environment().get_template("page.html.j2")
     title, sentence = words.headline(document)
-    return template.render(
+    return render(
+        "page.html.j2",
+        verdict=document["verdict"],
         report=document,
         headline=title,
         sentence=sentence,
         facts=[*words.facts(document), *_more_facts(document)],
         vouched=words.vouching_words(document),
-        css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own
         found=_found(document, ("error", "warning")),
         faults=_faults(document),
         notes=_notes(document),
@@ -56,7 +57,18 @@ def render_page(document: Mapping[str, Any]) -> str:
         crashes=_crashes(document),
         timelines=_timelines(document),
         checkers=[check["checker"] for check in document["checks"]],
+        covered={
+            "settings": list(covered.settings(document)),
+            "things": covered.things(document),
+            "commands": covered.commands(document),
+        },
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """Return one of the templates as a page; `verdict` is what gives it its colour."""
+    css = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - our own
+    return _environment().get_template(template).render(css=css, **values)
 
 
 def visible(value: Any) -> Any:
@@ -90,7 +102,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "by_checker": lambda checks: {c["checker"]: c["verdict"] for c in checks},
+        "by_checker": _by_checker,
         "count": words.count,
         "moment": lambda text: text.replace("T", " ").replace("Z", " UTC"),
         "number": lambda value: f"{value:,}",
@@ -106,6 +118,14 @@ def _environment() -> Environment:
     environment.tests["contains"] = lambda items, item: item in items
     environment.globals |= {"signs": _SIGNS, "verdict_words": words.VERDICT_WORDS}
     return environment
+
+
+def _by_checker(checks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return each checker's verdict in a run; of one that was asked several times, the worst."""
+    made: dict[str, list[Verdict]] = {}
+    for check in checks:
+        made.setdefault(check["checker"], []).append(Verdict(check["verdict"]))
+    return {checker: worst(verdicts).value for checker, verdicts in made.items()}
 
 
 def _found(document: Mapping[str, Any], severities: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -180,11 +180,11 @@ def _tampered(approved: ApprovedTree) -> None:
 
 
 def _one_approval(approved: ApprovedTree) -> None:
-    next((approved.report / "approvals").iterdir()).unlink()
+    next((approved.report / "approvals").glob("*.json")).unlink()
 
 
 def _doubled(approved: ApprovedTree) -> None:
-    first, second = sorted((approved.report / "approvals").iterdir())
+    first, second = sorted((approved.report / "approvals").glob("*.json"))
     second.write_bytes(first.read_bytes())
 
 
@@ -218,7 +218,7 @@ def _unsigned(approved: ApprovedTree) -> None:
 
 
 def _mixed(approved: ApprovedTree) -> None:
-    approvals = {p.name: p.read_bytes() for p in (approved.report / "approvals").iterdir()}
+    approvals = {p.name: p.read_bytes() for p in (approved.report / "approvals").glob("*.json")}
     approved.rehearse()
     (approved.report / "approvals").mkdir()
     for name, content in approvals.items():

@@ -219,6 +219,7 @@ def test_the_pictures_can_be_made_again_from_pages_of_today(tmp_path: Path) -> N
         office = Office(tmp_path)
         office.run("harness build real-like --out devflow")
         office.run("harness rehearse --source devflow --out rehearsal --key gate/gate-key.pem")
+        office.approve()
         module = make()
         pictures = [one for one in module.PICTURES if one.report == "rehearsal"]
         made = module.take(browser, {"rehearsal": tmp_path / "rehearsal"}, tmp_path)

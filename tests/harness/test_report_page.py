@@ -217,6 +217,16 @@ def test_what_a_profile_left_out_is_told_wherever_people_look() -> None:
     assert document["left_out"] == ["3 slow scenarios", "900 examples"]
 
 
+def test_a_check_that_was_made_twice_counts_by_its_worst() -> None:
+    sound, lost = report_inputs.check("rows"), report_inputs.check("rows", report_inputs.lost_row())
+    for results in ([sound, lost], [lost, sound]):
+        runs = (report_inputs.section("twice", results), report_inputs.section("other", [sound]))
+        page = render_page(as_document(replace(report_inputs.gate(), runs=runs)))
+        cell = page[page.index('<a href="#run-1">') : page.index('<a href="#run-2">')]
+        assert '<span class="mark invalid">' in cell
+        assert '<span class="mark valid">' not in cell
+
+
 def test_what_cannot_be_seen_is_written_out() -> None:
     assert visible("a\x00b\u202ec\nd") == "a\\x00b\\u202ec\nd"
     assert visible(7) == 7

@@ -1,4 +1,6 @@
-"""The report's page in a real browser, where there is one: alone, printed, by keyboard, read out.
+"""The report's page, and that of its approvals, in a real browser, where there is one.
+
+Alone, printed, by keyboard, read out, in light and in dark.
 
 Without a browser each test says by a warning that no page was looked at.
 """
@@ -15,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import approval_pages
 import pypdf
 import pytest
 import report_inputs
@@ -72,11 +75,23 @@ def browser() -> Iterator[Browser | None]:
         yield found
 
 
-@pytest.fixture(params=list(REPORTS))
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A page as it lies in a report's folder."""
+APPROVALS = tuple(f"approvals, {name}" for name in approval_pages.SITUATIONS)
+
+
+@pytest.fixture(scope="module")
+def approvals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return approval_pages.make(tmp_path_factory.mktemp("approvals"))
+
+
+@pytest.fixture(params=[*REPORTS, *APPROVALS])
+def path(request: pytest.FixtureRequest, tmp_path: Path, approvals: dict[str, str]) -> Path:
+    """A page as it lies in a report's folder, or below it."""
     page = tmp_path / "report.html"
-    page.write_text(render_page(as_document(REPORTS[request.param]())), encoding="utf-8")
+    if request.param in REPORTS:
+        page.write_text(render_page(as_document(REPORTS[request.param]())), encoding="utf-8")
+    else:
+        page = tmp_path / "approvals.html"
+        page.write_text(approvals[request.param.partition(", ")[2]], encoding="utf-8")
     return page
 
 
@@ -149,7 +164,8 @@ def test_what_is_printed_has_every_section_and_nothing_is_cut_off(
     text = folded("".join(each.extract_text() for each in printed.pages))
     for title in wanted:
         assert folded(title) in text
-    assert folded("What a service makes of the rows.") in text or "rows" not in path.read_text()
+    scope = "What a service makes of the rows."
+    assert (folded(scope) in text) == (scope in path.read_text())
     assert [folded(title) for title in titles(printed.outline) if title] != []
 
 
