@@ -263,6 +263,11 @@ class Lockstep:
         """End the process, whatever happened."""
         self._process.close()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def next_pause(self) -> Event | None:
         """Return the next `step_started` or `step_done`, None when the command has ended."""
         while (event := self._answer.next_event()) is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.candidate import PHASES, Candidate, Event, Outcome
 from harness.judge import Judge
 from harness.model import CheckResult, Finding
+from harness.nemeses.clock import LACK
 from harness.nemeses.meanwhile import Nemesis, Place, Strike, strikes
 from harness.scenario import Fault
 
@@ -19,9 +20,14 @@ _VERIFIES = (
     " stands, and run again comes to its end, there and back."
 )
 _DOES_NOT_VERIFY = (
-    "Loss of power: a killed process loses nothing that it had written. A clock that is set back."
-    " Moments of a step other than those that were drawn."
+    "Loss of power: a killed process loses nothing that it had written. A clock that a program"
+    " reads past the C library, by which the kernel dates files or wakes those who sleep, or that"
+    " runs too fast or too slow. Moments of a step other than those that were drawn."
 )
+_LACKS = {
+    "fill": "a full disk needs a file system of its own, and only root may mount one",
+    "set-clock": LACK,
+}
 _TRIES = 5
 _UNTIL = "validate"
 _STATES = ("none", *PHASES)
@@ -42,8 +48,13 @@ class Harmed:
     ) -> None:
         """`gates` are the control ports by service. Nothing is asked yet."""
         self._candidate, self._place, self._gates = candidate, place, gates
-        self._lacks = any(fault.harm == "fill" for fault in faults) and place.disk is None
-        self._faults = [fault for fault in faults if fault.harm != "fill" or place.disk is not None]
+        lacking = {"fill": place.disk is None, "set-clock": place.clocks is None}
+        self._lacks = [
+            lack
+            for harm, lack in _LACKS.items()
+            if lacking[harm] and any(fault.harm == harm for fault in faults)
+        ]
+        self._faults = [fault for fault in faults if not lacking.get(fault.harm)]
         self._seed, self._judge = seed, judge
         self._nemesis: Nemesis | None = None
         self._struck: Counter[str] = Counter()
@@ -85,13 +96,13 @@ class Harmed:
         nemesis = self._of_this_round
         phase = until if op == "apply" else op
         for _ in range(len(nemesis.left) + _TRIES):
-            struck = nemesis.struck.total()
+            excuses = nemesis.excuses
             killed, outcome = self._once(op, phase, until, keep_writes, seen)
             if killed is not None:
                 self._ask_status(killed, op, until)
             else:
                 nemesis.settle()
-                if outcome.ok or nemesis.struck.total() == struck:
+                if outcome.ok or nemesis.excuses == excuses:
                     break
             self._again += 1
         if outcome.ok and outcome.state is not None:
@@ -134,9 +145,11 @@ class Harmed:
     def result(self) -> CheckResult:
         """Return what came of it; that nothing was lost, the other checks say."""
         if self._lacks:
-            lack = "a full disk needs a file system of its own, and only root may mount one"
             return CheckResult.lacking(
-                "convergence", lack, verifies=_VERIFIES, does_not_verify=_DOES_NOT_VERIFY
+                "convergence",
+                "; ".join(self._lacks),
+                verifies=_VERIFIES,
+                does_not_verify=_DOES_NOT_VERIFY,
             )
         return CheckResult.judged(
             "convergence",

@@ -29,6 +29,7 @@ __all__ = [
     "checked",
     "checks_of_live",
     "chosen_checkers",
+    "joined",
     "steps_of",
 ]
 
@@ -231,3 +232,24 @@ def checked(name: str, evidence: Evidence) -> CheckResult:
             database="unified",
         )
         return CheckResult(checker=name, verdict=Verdict.INVALID, findings=(finding,))
+
+
+def joined(checker: str, results: list[CheckResult]) -> CheckResult:
+    """Return the results of one check, made at several moments, as one."""
+    examined: dict[str, int] = {}
+    for result in results:
+        for what, count in result.examined.items():
+            examined[what] = max(count, examined.get(what, 0))
+    last = (
+        results[-1]
+        if results
+        else CheckResult.judged(checker, (), {}, verifies="", does_not_verify="")
+    )
+    return CheckResult.judged(
+        checker,
+        [finding for result in results for finding in result.findings],
+        examined,
+        verifies=last.verifies,
+        does_not_verify=last.does_not_verify,
+        details={**last.details, "moments": len(results)},
+    )

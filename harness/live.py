@@ -28,11 +28,12 @@ from harness.errors import BadInputError, EnvironmentFaultError
 from harness.fixture.folder import fixtures_folder
 from harness.harmed import Harmed
 from harness.history import History
-from harness.judge import Judge, checks_of_live
+from harness.judge import Judge, checks_of_live, joined
 from harness.load import Load
 from harness.mapping import Mapping as Declared
 from harness.model import DATABASES, CheckResult, Finding
-from harness.nemeses.meanwhile import FAULT, MENDED, Place, small_disk
+from harness.nemeses.clock import own_clocks
+from harness.nemeses.meanwhile import FAULT, MENDED, MIGRATION, Place, small_disk
 from harness.progress import Tell, nobody
 from harness.providers import Providers, providers
 from harness.run import RunResult
@@ -109,12 +110,14 @@ class _Story:
         judge: Judge,
         stack: ExitStack,
     ) -> None:
-        self.candidate, self.out, self.live, self.judge = candidate, out, live, judge
-        self.stack = stack
+        self.out, self.live, self.judge, self.stack = out, live, judge, stack
         self.before = Snapshot.of(lay(fixture, out / "before"))
-        disk = None
-        if any(fault.harm == "fill" for fault in live.faults):
+        harms, disk = {fault.harm for fault in live.faults}, None
+        if "fill" in harms:
             disk = stack.enter_context(small_disk(out / "disk"))
+        self.clocks = own_clocks(out / "clocks") if "set-clock" in harms else None
+        given = {**candidate.environment, **self._clock(MIGRATION)}
+        self.candidate = replace(candidate, environment=given)
         self.tree = lay(fixture, (disk or out) / "tree")
         self.seen: Providers = stack.enter_context(providers())
         self.legacy = {
@@ -139,29 +142,33 @@ class _Story:
         )
         self.histories: list[CheckResult] = []
         self.held: set[str] = set()
-        self.harmed = (
-            Harmed(
-                candidate,
-                Place(
-                    gate=self.gates,
-                    legacy=self.legacy,
-                    unified=self.unified,
-                    tree=self.tree,
-                    disk=disk,
-                ),
-                faults=live.faults,
-                gates=self.control,
-                seed=seed,
-                judge=judge,
-            )
-            if live.faults
-            else None
+        self.harmed = self._harmed(disk, seed) if live.faults else None
+
+    def _harmed(self, disk: Path | None, seed: int) -> Harmed:
+        place = Place(
+            gate=self.gates,
+            legacy=self.legacy,
+            unified=self.unified,
+            tree=self.tree,
+            disk=disk,
+            clocks=self.clocks,
         )
+        return Harmed(
+            self.candidate,
+            place,
+            faults=self.live.faults,
+            gates=self.control,
+            seed=seed,
+            judge=self.judge,
+        )
+
+    def _clock(self, name: str) -> dict[str, str]:
+        return {} if self.clocks is None else self.clocks.environment(name)
 
     def _process(self, service: Service, **environment: str) -> Running:
         running = Running(
             service,
-            environment={**self.seen.environment, **environment},
+            environment={**self.seen.environment, **environment, **self._clock(service.name)},
             log=self.out / "logs" / f"{service.name}.log",
         )
         self.stack.callback(running.stop)
@@ -210,7 +217,7 @@ class _Story:
         except ServiceError as error:
             judge.violations.append(Finding(rule="candidate/service", cause=str(error)))
         log = self.load.history()
-        judge.add(_joined("history", self.histories))
+        judge.add(joined("history", self.histories))
         judge.add(downtime.check(log, downtime.Limits(failed_max=0), excused={FAULT: (MENDED,)}))
         if self.harmed is not None:
             judge.add(self.harmed.result())
@@ -427,24 +434,3 @@ def _halves(path: Path, shape: Shape, prefix: str) -> Iterator[Finding]:
             key=key,
             cause=f"{shape} has this memory without its vector",
         )
-
-
-def _joined(checker: str, results: list[CheckResult]) -> CheckResult:
-    """Return the results of one check, made at several moments, as one."""
-    examined: dict[str, int] = {}
-    for result in results:
-        for what, count in result.examined.items():
-            examined[what] = max(count, examined.get(what, 0))
-    last = (
-        results[-1]
-        if results
-        else CheckResult.judged(checker, (), {}, verifies="", does_not_verify="")
-    )
-    return CheckResult.judged(
-        checker,
-        [finding for result in results for finding in result.findings],
-        examined,
-        verifies=last.verifies,
-        does_not_verify=last.does_not_verify,
-        details={**last.details, "moments": len(results)},
-    )

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _SHOWN_CHARACTERS = 60
-_LASTS_S = {"kill": 0.0, "stop": 1.5, "lock": 1.0, "fill": 1.0}
+_LASTS_S = {"kill": 0.0, "stop": 1.5, "lock": 1.0, "fill": 1.0, "set-clock": 1.0}
 """Each harm, and how long it lasts where a fault does not say so."""
 _TRIED = ("contract", "api", "durability", "containers")
 
@@ -108,12 +108,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Harm done to what runs in a live migration: `harm` is `kill`, `stop`, `lock` or `fill`.
+    """Harm done to what runs live: `harm` is `kill`, `stop`, `lock`, `fill` or `set-clock`.
 
     It is done to `target`: the migration's command, the gates, the legacy services or the unified
-    ones; a database, where it is locked; the tree, where its disk is filled. It is done `at` steps,
-    each named by itself or by its phase: `before` it or in its midst (`mid`), a migration is killed
-    `after` it too; `times` in each of them. It lasts for `seconds`.
+    ones; a database, where it is locked; the tree, where its disk is filled; also the machine, all
+    of the former, where the clock is set. It is done `at` steps, each named by itself or by its
+    phase: `before` it or in its midst (`mid`), a migration is killed `after` it too; `times` in
+    each of them. It lasts for `seconds`. A clock is set ahead `by_seconds`, back where negative.
     """
 
     harm: str
@@ -122,6 +123,7 @@ class Fault:
     when: tuple[str, ...] = ("mid",)
     times: int = 1
     seconds: float = 0.0
+    by_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +288,9 @@ class _Reader(YamlFile):
         target = str(data[harm])
         if "after" in data.get("when", ()) and (harm, target) != ("kill", "migration"):
             raise self.wrong(where, "only a migration can be killed `after` a step", key="when")
+        if ("by_seconds" in data) != (harm == "set-clock") or data.get("by_seconds") == 0:
+            said = "`set-clock`, and no other harm, needs `by_seconds`: ahead, or below 0 back"
+            raise self.wrong(where, said, key="by_seconds" if "by_seconds" in data else None)
         return Fault(
             harm=harm,
             target=target,
@@ -293,6 +298,7 @@ class _Reader(YamlFile):
             when=tuple(data.get("when", ("mid",))),
             times=data.get("times", 1),
             seconds=float(data.get("seconds", _LASTS_S[harm])),
+            by_seconds=float(data.get("by_seconds", 0.0)),
         )
 
     def _log(self, log: str | dict[str, str] | None) -> bytes | None:

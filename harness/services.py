@@ -165,6 +165,12 @@ class Running(Live):
         """Whether its process runs."""
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id; of what was launched only."""
+        assert self._child is not None  # noqa: S101 - callers saw to it
+        return self._child.pid
+
     def launch(self) -> None:
         """Start the process without waiting for it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)

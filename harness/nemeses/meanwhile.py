@@ -18,21 +18,35 @@ from pathlib import Path
 import apsw
 
 from harness.candidate import Event, Lockstep, Outcome
-from harness.errors import BadInputError
+from harness.errors import BadInputError, EnvironmentFaultError
 from harness.model import DATABASES
+from harness.nemeses.clock import Clocks
 from harness.scenario import Fault
 from harness.services import Running, ServiceError
 from harness.suggest import did_you_mean
 
-__all__ = ["FAULT", "MENDED", "Nemesis", "Place", "Strike", "small_disk", "strikes"]
+__all__ = [
+    "FAULT",
+    "MENDED",
+    "MIGRATION",
+    "Nemesis",
+    "Place",
+    "Strike",
+    "small_disk",
+    "strikes",
+]
 
 FAULT, MENDED = "fault", "mended"
 """The marks around harm that lasts: what fails between them is excused.
 
 A migration that is killed lets go of all it had, and what fails then is not; one that stands still
-may have a database's lock in hand, and nobody can take that from it.
+may have a database's lock in hand, and nobody can take that from it. A clock that jumps takes
+nothing from anybody, so that it excuses nothing, either.
 """
-_MIGRATION = "migration"
+MIGRATION = "migration"
+"""The command that is harmed, and the name of its clock."""
+_MACHINE = "machine"
+_CLOCK = "clock"
 _SERVICES = ("gate", "legacy", "unified")
 _GIVING_BACK = "rollback.services"
 _AMID_S = 0.05
@@ -46,7 +60,8 @@ _DISK_BYTES = 64 << 20
 class Place:
     """Where a live migration runs: its gates and services by the legacy service's name.
 
-    `disk` is a small file system that holds the tree and nothing else, where there is one.
+    `disk` is a small file system that holds the tree and nothing else, where there is one; `clocks`
+    are theirs, by the names of what runs, where they have some of their own.
     """
 
     gate: Mapping[str, Running]
@@ -54,6 +69,7 @@ class Place:
     unified: Mapping[str, Running]
     tree: Path
     disk: Path | None = None
+    clocks: Clocks | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +86,21 @@ class Strike:
         """Say it in words."""
         where = {"before": "before", "after": "after", "mid": "amid"}[self.when]
         victim = "" if self.victim == self.fault.target else f" of {self.victim}"
-        return f"{self.fault.harm} of {self.fault.target}{victim} {where} {self.step}"
+        whose, by_s = f"{self.fault.target}{victim}", self.fault.by_seconds
+        if self.is_jump:
+            ways = f"{'back' if by_s < 0 else 'ahead'} by {abs(by_s):,.0f} s"
+            return f"clock of {whose} set {ways} {where} {self.step}"
+        return f"{self.fault.harm} of {whose} {where} {self.step}"
 
     @property
     def of_migration(self) -> bool:
         """Whether it is the command itself that is harmed."""
-        return self.fault.target == _MIGRATION
+        return self.fault.target == MIGRATION
+
+    @property
+    def is_jump(self) -> bool:
+        """Whether a clock jumps: nothing may fail for that, so it excuses nothing."""
+        return self.fault.harm == "set-clock"
 
 
 def strikes(
@@ -115,13 +140,13 @@ def strikes(
 def _is_meant(fault: Fault, phase: str, step: str, services: list[str]) -> bool:
     if fault.at:
         return phase in fault.at or step in fault.at
-    if fault.harm == "kill" and fault.target == _MIGRATION:
+    if fault.harm == "kill" and fault.target == MIGRATION:
         return True
     return step == _GIVING_BACK or (phase == "cutover" and step.partition(".")[2] in services)
 
 
 def _victims(fault: Fault, step: str, services: list[str]) -> list[str]:
-    if fault.harm not in ("kill", "stop") or fault.target not in _SERVICES:
+    if fault.harm not in ("kill", "stop", "set-clock") or fault.target not in _SERVICES:
         return [fault.target]
     of_step = step.partition(".")[2]
     return [of_step] if of_step in services else services
@@ -225,9 +250,23 @@ def _write_until_full(file: FileIO, size: int) -> None:
             raise
 
 
+class _Jumped(_Harm):
+    """Clocks that are wrong by so much, and then right again: two jumps."""
+
+    def __init__(self, clocks: Clocks, names: Iterable[str], by_s: float) -> None:
+        self._clocks, self._names, self._by_s = clocks, tuple(names), by_s
+
+    def begin(self) -> None:
+        self._clocks.move(self._names, by_s=self._by_s)
+
+    def end(self) -> None:
+        self._clocks.move(self._names, by_s=-self._by_s)
+
+
 class Nemesis:
     """Strikes once each, as the command comes to the steps; `struck` counts what was done.
 
+    `excuses` counts those of them for which a command may fail.
     `mark` notes in the load's history when harm begins and ends, from threads of its own.
     """
 
@@ -237,6 +276,7 @@ class Nemesis:
         """Do nothing yet; `left` are the strikes that have not come to their step."""
         self.left = list(planned)
         self.struck: Counter[str] = Counter()
+        self.excuses = 0
         self._place = place
         self._mark = mark
         self._threads: list[threading.Thread] = []
@@ -289,9 +329,13 @@ class Nemesis:
         return None
 
     def _count(self, strike: Strike) -> None:
-        noun = {"kill": "kills", "stop": "stops", "lock": "locks", "fill": "full disks"}
+        noun = {
+            "kill": "kills", "stop": "stops", "lock": "locks", "fill": "full disks",
+            "set-clock": "clock jumps",
+        }  # fmt: skip
         of = "" if strike.fault.harm == "fill" else f" of {strike.fault.target}"
         self.struck[noun[strike.fault.harm] + of] += 1
+        self.excuses += not strike.is_jump
 
     def _harm(self, strike: Strike, command: Lockstep, *, at_once: bool) -> None:
         alone = self._alone[str((strike.fault.target, strike.victim))]
@@ -315,7 +359,8 @@ class Nemesis:
 
     def _last(self, strike: Strike, harm: _Harm, begun: threading.Event) -> None:
         note = str(strike)
-        self._mark(FAULT, note)
+        begins, ends = (_CLOCK, _CLOCK) if strike.is_jump else (FAULT, MENDED)
+        self._mark(begins, note)
         try:
             harm.begin()
             self._count(strike)
@@ -323,7 +368,7 @@ class Nemesis:
             time.sleep(strike.fault.seconds)
         finally:
             harm.end()
-            self._mark(MENDED, note)
+            self._mark(ends, f"right again: {note}" if strike.is_jump else note)
 
     def _harm_of(self, strike: Strike, command: Lockstep) -> _Harm:
         fault = strike.fault
@@ -332,15 +377,52 @@ class Nemesis:
         if fault.harm == "fill":
             assert self._place.disk is not None  # noqa: S101 - else nothing is planned
             return _Filled(self._place.disk)
+        if strike.is_jump:
+            return self._jump(strike, command)
         if strike.of_migration:
             return _Stopped(command)
-        ones: Mapping[str, Running] = getattr(self._place, fault.target)
+        victim = self._victim(strike)
+        if fault.harm == "stop":
+            return _Stopped(victim)
+        returning = fault.target == "unified" and strike.step.startswith("rollback.")
+        return _Killed(victim, may_stay_away=returning)
+
+    def _victim(self, strike: Strike) -> Running:
+        """Return the gate or service that is harmed; BadInputError where it does not run."""
+        ones: Mapping[str, Running] = getattr(self._place, strike.fault.target)
         victim = ones[strike.victim]
         if not victim.alive:
             raise BadInputError(
                 f"`live.faults` harms {victim.service.name} at {strike.step}, where it does not run"
             )
-        if fault.harm == "stop":
-            return _Stopped(victim)
-        returning = fault.target == "unified" and strike.step.startswith("rollback.")
-        return _Killed(victim, may_stay_away=returning)
+        return victim
+
+    def _running(self, command: Lockstep) -> dict[str, int]:
+        """Return what runs now, by the names of its clocks."""
+        found = {MIGRATION: command.pid}
+        for ones in (self._place.gate, self._place.legacy, self._place.unified):
+            found |= {one.service.name: one.pid for one in ones.values() if one.alive}
+        return found
+
+    def _jump(self, strike: Strike, command: Lockstep) -> _Harm:
+        """Return a jump of a clock, of all clocks where they are the machine's.
+
+        EnvironmentFaultError where a process would not see it.
+        """
+        clocks = self._place.clocks
+        assert clocks is not None  # noqa: S101 - else nothing is planned
+        if strike.fault.target == _MACHINE:
+            running = self._running(command)
+        elif strike.of_migration:
+            running = {MIGRATION: command.pid}
+        else:
+            victim = self._victim(strike)
+            running = {victim.service.name: victim.pid}
+        for name, pid in running.items():
+            if not clocks.is_in(pid):
+                raise EnvironmentFaultError(
+                    f"the clock of {name} cannot be set: the library for it was not loaded, as"
+                    " into no program that is linked statically; leave out `set-clock`"
+                )
+        names = clocks.names if strike.fault.target == _MACHINE else running
+        return _Jumped(clocks, names, strike.fault.by_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 STEPS = (("shadow", "shadow.put"), ("cutover", "cutover.notes"), ("validate", "validate.all"))
@@ -39,7 +40,12 @@ def main() -> int:
     last = PHASES.index(asked["until"])
     for phase, step in (each for each in STEPS if PHASES.index(each[0]) <= last):
         say(event="step_started", phase=phase, step=step)
+        began = time.time()
         sys.stdin.readline()
+        time.sleep(0.2 if FAULT == "clock" and step == "cutover.notes" else 0)
+        if FAULT == "clock" and time.time() < began:
+            say(event="error", code="late", definite=False, text="it is earlier than before")
+            return 3
         skipped = step in done
         if not skipped:
             done.append(step)

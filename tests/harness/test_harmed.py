@@ -12,10 +12,14 @@ from harness.candidate import Candidate, Outcome
 from harness.harmed import Harmed
 from harness.judge import Judge
 from harness.model import CheckResult
+from harness.nemeses.clock import Clocks
 from harness.nemeses.meanwhile import Place, small_disk
 from harness.scenario import Fault
 from harness.services import Running
 
+SET_BACK = Fault(
+    harm="set-clock", target="migration", by_seconds=-3600.0, at=("cutover.notes",), seconds=0.5
+)
 KILLED = Fault(harm="kill", target="migration", when=("before", "mid", "after"))
 
 
@@ -29,13 +33,17 @@ class Told:
         wrong: str = "",
         gate: Mapping[str, Running] | None = None,
         until: tuple[str, ...] = ("shadow", "validate"),
+        clocks: Clocks | None = None,
     ) -> None:
         command = (sys.executable, str(Path(__file__).with_name("live_command.py")))
         candidate = Candidate(
             name="little", manifest=tree, kind="command", mapping=tree, command=command,
-            environment={"FAULT": wrong}, pythonpath=(tree,), timeout_s=20,
+            environment={
+                "FAULT": wrong, **({} if clocks is None else clocks.environment("migration")),
+            },
+            pythonpath=(tree,), timeout_s=20,
         )  # fmt: skip
-        place = Place(gate=gate or {}, legacy={}, unified={}, tree=tree)
+        place = Place(gate=gate or {}, legacy={}, unified={}, tree=tree, clocks=clocks)
         self.judge = Judge(frozenset({"convergence"}))
         self.marks: list[tuple[str, str]] = []
         self.seen: list[str] = []
@@ -124,6 +132,18 @@ def test_a_full_disk_without_a_disk_of_its_own_is_not_examined(tree: Path) -> No
     assert told.outcomes[-1].ok
     assert told.result.verdict.value == "unknown"
     assert "only root may mount" in str(told.result.not_examined)
+
+
+def test_a_clock_without_the_library_is_not_examined(tree: Path) -> None:
+    told = Told(tree, SET_BACK)
+    assert told.outcomes[-1].ok
+    assert told.result.verdict.value == "unknown"
+    assert "a clock that is set needs Linux and a C compiler" in str(told.result.not_examined)
+
+
+def test_everything_that_is_lacking_is_named_and_not_the_first_alone(tree: Path) -> None:
+    told = Told(tree, SET_BACK, Fault(harm="fill", target="tree", at=("cutover.notes",)))
+    assert str(told.result.not_examined).count("; ") == 1
 
 
 def test_a_small_disk_is_there_or_said_not_to_be(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from harness.nemeses.meanwhile import Nemesis, Place, strikes
 from harness.scenario import Fault, Scenario
 
 SERVICES = ("database-manager", "vector-memory")
+HARMS = "kill, stop, lock, fill, set-clock"
 STEPS = (
     ("shadow", "shadow.put"),
     ("cutover", "cutover.database-manager"),
@@ -53,6 +54,18 @@ def test_random_moments_are_the_same_from_the_same_seed() -> None:
     assert [s.delay_s for s in once] == [s.delay_s for s in again]
     assert [s.delay_s for s in once] != [s.delay_s for s in other]
     assert len({s.delay_s for s in once}) == len(once)
+
+
+def test_a_clock_is_set_back_or_ahead_of_one_process_or_of_all_at_once() -> None:
+    alone = Fault(harm="set-clock", target="gate", by_seconds=-3600.0, at=("cutover",))
+    assert planned(alone)[:2] == [
+        "clock of gate of database-manager set back by 3,600 s amid cutover.database-manager",
+        "clock of gate of vector-memory set back by 3,600 s amid cutover.vector-memory",
+    ]
+    together = Fault(harm="set-clock", target="machine", by_seconds=60.0, when=("before",))
+    assert planned(together)[2] == "clock of machine set ahead by 60 s before rollback.services"
+    of_all = Fault(harm="set-clock", target="migration", by_seconds=60.0)
+    assert len(planned(of_all)) == 3
 
 
 def test_a_step_that_there_is_not_is_named_with_a_suggestion() -> None:
@@ -136,14 +149,26 @@ def test_a_fault_has_what_it_says_and_defaults_for_the_rest(tmp_path: Path) -> N
     live = Scenario.load(written(tmp_path, "{kill: migration, times: 3}")).live
     assert live is not None
     assert live.faults == (Fault(harm="kill", target="migration", times=3),)
+    live = Scenario.load(written(tmp_path, "{set-clock: machine, by_seconds: -3600}")).live
+    assert live is not None
+    assert live.faults == (
+        Fault(harm="set-clock", target="machine", seconds=1.0, by_seconds=-3600.0),
+    )
 
 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("{kill: gate, stop: legacy}", "a fault is exactly one of kill, stop, lock, fill"),
-        ("{at: [cutover]}", "a fault is exactly one of kill, stop, lock, fill"),
+        (
+            "{kill: gate, stop: legacy}",
+            "a fault is exactly one of kill, stop, lock, fill, set-clock",
+        ),
+        ("{at: [cutover]}", f"a fault is exactly one of {HARMS}"),
         ("{kill: gate, when: [after]}", "only a migration can be killed `after` a step"),
+        ("{set-clock: gate}", "`set-clock`, and no other harm, needs `by_seconds`"),
+        ("{set-clock: gate, by_seconds: 0}", "`set-clock`, and no other harm, needs `by_seconds`"),
+        ("{stop: gate, by_seconds: -5}", "`set-clock`, and no other harm, needs `by_seconds`"),
+        ("{set-clock: gate, by_seconds: 5, when: [after]}", "only a migration can be killed"),
         ("{lock: gate}", "'gate' is not possible"),
         ("{kil: gate}", "did you mean 'kill'"),
     ],

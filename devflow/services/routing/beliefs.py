@@ -161,12 +161,17 @@ def keep(
 
 
 def _in_flight(connection: Connection) -> dict[str, int]:
-    since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=IN_FLIGHT_S)
+    now, long = dt.datetime.now(dt.UTC), dt.timedelta(seconds=IN_FLIGHT_S)
+    # Up to as far ahead: where the clock was set back, a decision may have been made later than
+    # now, and one made while it was far ahead is not to count until that time has come.
     found = rows(
         connection,
         "SELECT platform, count(*) AS open FROM routing_decisions"
-        " WHERE reported_at IS NULL AND decided_at >= ? GROUP BY platform",
-        (since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),),
+        " WHERE reported_at IS NULL AND decided_at BETWEEN ? AND ? GROUP BY platform",
+        tuple(
+            at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            for at in (now - long, now + long)
+        ),
     )
     return {row["platform"]: row["open"] for row in found}
 

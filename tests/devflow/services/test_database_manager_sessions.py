@@ -77,6 +77,22 @@ def test_a_coordination_session_begins_goes_on_and_ends(client: TestClient) -> N
         assert "is failed; only an active one can go on, end or hand off" in error(answer, 409)
 
 
+def test_no_session_ends_before_it_began_when_the_clock_is_set_back(
+    client: TestClient, empty_database: Path
+) -> None:
+    begin(client, "a")
+    begin(client, "b")
+    with closing(apsw.Connection(str(empty_database))) as connection:
+        connection.execute(
+            "UPDATE coordination_sessions SET start_time = datetime('now', '+1 hour')"
+        )
+    ended = client.post(f"{SESSIONS}/a/end", json={}).json()
+    body = {"id": "c", "platform": "cursor", "handoff_context": {}}
+    handed = client.post(f"{SESSIONS}/b/handoff", json=body).json()["follows"]
+    for found in (ended, handed):
+        assert (found["end_time"], found["duration_seconds"]) == (found["start_time"], 0)
+
+
 def test_what_a_session_needs_has_to_be_there(client: TestClient) -> None:
     begin(client, "s")
     again = client.post(SESSIONS, json={"id": "s", "task_id": "t", "platform": "cursor"})

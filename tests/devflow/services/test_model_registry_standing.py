@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devflow.services.model_registry.checking import due
 from devflow.services.model_registry.latency import (
     added,
     bucket_of,
@@ -77,6 +80,23 @@ def test_what_is_chosen_is_never_an_unhealthy_one(found: list[Candidate], now: s
 def test_a_choice_stands_until_something_changes(found: list[Candidate], now: str | None) -> None:
     best, _ = chosen(found, now)
     assert chosen(found, best)[0] == best
+
+
+@pytest.mark.parametrize(
+    ("last", "is_due"),
+    [
+        ("2026-01-31T08:14:00.000Z", False),
+        ("2026-01-31T08:09:00.000Z", True),
+        ("2026-01-31T09:15:00.000Z", True),  # the clock was set back by an hour since
+        (None, True),
+    ],
+)
+def test_a_check_is_due_after_an_interval_and_when_the_clock_was_set_back(
+    last: str | None, is_due: bool
+) -> None:
+    now = dt.datetime(2026, 1, 31, 8, 15, tzinfo=dt.UTC)
+    provider = {"last_checked": last}
+    assert (due([provider], interval_s=300.0, now=now) == [provider]) is is_due
 
 
 # Histograms --------------------------------------------------------------------------------------

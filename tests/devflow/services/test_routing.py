@@ -133,6 +133,23 @@ def test_a_decision_that_was_forgotten_is_no_load_for_ever(
     assert by_name["cursor"]["in_flight"] == 0
 
 
+def test_a_decision_of_a_clock_that_was_far_ahead_is_no_load_for_years(
+    served: Served, empty_database: Path
+) -> None:
+    client = served("routing", empty_database)
+    for identifier, ahead in (("d", "+20 minutes"), ("e", "+9 years")):
+        decided(client, id=identifier, platforms=["cursor"])
+        changed(
+            empty_database,
+            "UPDATE routing_decisions SET decided_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?)"
+            " WHERE id = ?",
+            ahead,
+            identifier,
+        )
+    by_name = {one["platform"]: one for one in client.get("/v2/platforms").json()["items"]}
+    assert by_name["cursor"]["in_flight"] == 1
+
+
 def test_a_platform_is_left_out_while_its_providers_are_unhealthy(
     served: Served, empty_database: Path
 ) -> None:

@@ -133,6 +133,17 @@ def _set(connection: Connection, identifier: str, values: dict[str, Any]) -> Non
     )
 
 
+def _ended(connection: Connection, session: Row) -> str:
+    """Return the time, or when the session began where that is later: the clock was set back."""
+    found = one(
+        connection,
+        "SELECT iif(julianday(:began) > julianday(:now), :began, :now) AS at",
+        {"began": session["start_time"], "now": sql_now()},
+    )
+    assert found is not None  # noqa: S101 - without a table there is one row
+    return str(found["at"])
+
+
 def update(connection: Connection, identifier: str, given: dict[str, Any]) -> Row:
     """Change what is given of an active session, record the usage it reports, and return it."""
     session = _active(connection, identifier)
@@ -148,7 +159,11 @@ def end(connection: Connection, identifier: str, given: dict[str, Any]) -> Row:
     session = _active(connection, identifier)
     usage, outcome = given.pop("usage", None), given.pop("outcome", "completed")
     _record(connection, {**session, **given}, usage)
-    _set(connection, identifier, {**given, "status": outcome, "end_time": sql_now()})
+    _set(
+        connection,
+        identifier,
+        {**given, "status": outcome, "end_time": _ended(connection, session)},
+    )
     connection.execute(
         "UPDATE coordination_sessions SET handoff_success = ?"
         " WHERE handoff_to_session = ? AND handoff_success IS NULL",
@@ -174,7 +189,11 @@ def hand_off(connection: Connection, identifier: str, given: dict[str, Any]) -> 
             "handoff_context": context,
         },
     )
-    ended = {"status": "handed_off", "end_time": sql_now(), "handoff_context": context}
+    ended = {
+        "status": "handed_off",
+        "end_time": _ended(connection, session),
+        "handoff_context": context,
+    }
     ended |= {"handoff_to_session": follower["id"]}
     if size is not None:
         ended["context_size_end"] = size
