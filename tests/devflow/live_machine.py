@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import apsw
-from devflow_tree import LegacyTree, database_state
+from devflow_tree import LegacyTree
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from live_machine_parts import (
@@ -32,6 +32,8 @@ from live_machine_parts import (
     Gate,
     KilledError,
     run_folder,
+    schema_of,
+    schemas_of,
     steps_of,
     stored_in,
     template,
@@ -94,13 +96,13 @@ class LiveMachine(RuleBasedStateMachine):
 
     def _take(self, folder: Path) -> None:
         self.at = Tree.at(folder)
-        self.gates = {name: Gate(name, self.tree) for name in SERVICES}
-        self.steps = steps_of(self.tree, self.gates)
         # As services do, they keep open what they use.
         self.open = {
             source: opened(self.tree.path(source), writable=True)
             for source in ("root", "legacy", "vector")
         }
+        self.gates = {name: Gate(name, self.tree, self._side(name)) for name in SERVICES}
+        self.steps = steps_of(self.tree, self.gates)
         self.keeping = [name for name in self.steps if name.startswith("rollback.")][:4]
 
     @property
@@ -268,13 +270,8 @@ class LiveMachine(RuleBasedStateMachine):
         for gate in self.gates.values():
             gate.settle()
             assert gate.side == LEGACY
-        was = LegacyTree(self.original)
-        for source in ("root", "legacy", "vector"):
-            before = database_state(was.path(source))
-            after = database_state(self.tree.path(source))
-            assert isinstance(before, dict)
-            assert isinstance(after, dict)
-            assert after["schema"] == before["schema"]
+        for source, schema in schemas_of(self.original).items():
+            assert schema_of(self.open[source]) == schema
         self.back, self.ended = None, True
 
     @precondition(lambda self: self.ended)

@@ -15,7 +15,7 @@ import numpy as np
 from devflow_tree import LegacyTree, memory_folder
 from test_live_catching_up import copied
 
-from devflow.live.authority import SERVICES, SOURCE_OF, Authority
+from devflow.live.authority import LEGACY, SERVICES, SOURCE_OF, Authority
 from devflow.live.cutover import Limits
 from devflow.live.steps import live_way
 from devflow.migration.database import transaction
@@ -84,13 +84,12 @@ apsw.connection_hooks.append(KILL.opened)
 class Gate:
     """A gate without a port: it holds, opens, and asks the databases when its lease ends."""
 
-    def __init__(self, service: str, tree: Tree) -> None:
+    def __init__(self, service: str, tree: Tree, side: str | None = LEGACY) -> None:
         source = SOURCE_OF.get(service)
         legacy = None if source is None else tree.path(source)
         self.authority = Authority(service, tree.path("root"), legacy)
-        self.side: str | None = None
+        self.side = side
         self.refuses = False
-        self.settle()
 
     def hold(self, *, drain_s: float, lease_s: float) -> bool:
         """Hold, unless what is in flight does not end."""
@@ -181,6 +180,22 @@ def template(beginning: str, rows: int) -> Path:
             write_unified(unified, BLOCK, "put", "block8", "new")
             write_unified(unified, VECTOR, "delete", "vector0", "")
     return folder
+
+
+def schema_of(connection: apsw.Connection) -> list[object]:
+    return list(
+        connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2")
+    )
+
+
+@functools.cache
+def schemas_of(folder: Path) -> dict[str, list[object]]:
+    """Return the schema of each legacy database of a template."""
+    found = {}
+    for source in ("root", "legacy", "vector"):
+        with closing(opened(Tree.at(folder).path(source), writable=False)) as connection:
+            found[source] = schema_of(connection)
+    return found
 
 
 def steps_of(at: Tree, gates: dict[str, Gate] | None = None) -> dict[str, Step]:
