@@ -87,8 +87,8 @@ def rehearse_tree(
     candidate = Candidate.load(manifest)
     if not source.is_dir():
         raise BadInputError(f"{source} is no folder; name the root of a DevFlow tree")
-    refuse_other_folder(source)
     _keep_apart(source, out)
+    refuse_other_folder(source)
     claim(out)
     replay = f"harness rehearse --source {shlex.quote(str(source.resolve()))}"
     if candidate.manifest != DEFAULT_MANIFEST:
@@ -153,9 +153,9 @@ def audit_databases(
         _keep_apart(given, out)
     if not before.is_dir():
         raise BadInputError(f"{before} is no folder; name the root of a DevFlow tree")
-    refuse_other_folder(before)
     if not after.is_file():
         raise BadInputError(f"{after} is no file; name the unified database")
+    refuse_other_folder(before)
     run = claim(out) / "run"
     copy_tree(before, run / "before")
     unified = run / "after" / loaded.unified
