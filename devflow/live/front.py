@@ -7,6 +7,7 @@ it ends with this process, so that nothing passes where nobody can be told to ho
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -87,7 +88,15 @@ def _listening(port: int) -> socket.socket:
     until = time.monotonic() + _LET_GO_S
     while True:
         try:
-            return socket.create_server((_HOST, port), backlog=_BACKLOG)
+            # With the protocol named: else asyncio lets each answer wait for Nagle's algorithm.
+            listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            with contextlib.ExitStack() as stack:
+                stack.callback(listening.close)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.bind((_HOST, port))
+                listening.listen(_BACKLOG)
+                stack.pop_all()
+            return listening
         except (OSError, OverflowError) as error:
             if isinstance(error, OSError) and time.monotonic() < until:
                 time.sleep(_ASK_AGAIN_S)

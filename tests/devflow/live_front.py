@@ -104,10 +104,14 @@ class _Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # beyond its five the kernel lets who connects try again in a second
+
+
 @contextlib.contextmanager
 def answering(side: str) -> Iterator[str]:
     """Serve one side on a free port; yields its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", free_port()), _Answers)
+    server = _Server(("127.0.0.1", free_port()), _Answers)
     server.daemon_threads = True
     server.side = side  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

@@ -190,6 +190,18 @@ def test_it_tells_how_long_answers_take(tmp_path: Path, valve: str) -> None:
     assert again < slow / 2
 
 
+def test_no_answer_waits_for_the_client_to_acknowledge_its_head(tmp_path: Path, valve: str) -> None:
+    if lacks(valve):
+        return
+    took = []
+    with front(tmp_path, valve) as gate, httpx.Client(base_url=gate.url) as client:
+        for _ in range(60):
+            begun = time.monotonic()
+            client.get("/")
+            took.append(time.monotonic() - begun)
+    assert min(took[40:]) < 0.03  # by then Linux acknowledges late, after 40 ms
+
+
 def test_who_waits_too_long_is_told_to_come_again(
     tmp_path: Path, valve: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
