@@ -174,6 +174,7 @@ def test_bad_input_is_one_sentence_and_exits_with_254(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "devflow.sqlite").touch()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").touch()
     code = run(*[argument.replace("{tmp}", str(tmp_path)) for argument in arguments])
