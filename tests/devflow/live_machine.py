@@ -236,9 +236,10 @@ class LiveMachine(RuleBasedStateMachine):
 
     @rule()
     def leases_end(self) -> None:
-        """Let each gate ask who answers: also whoever was killed let go of it in this way."""
+        """Let each gate that is held ask who answers: who was killed lets go of it in this way."""
         for gate in self.gates.values():
-            gate.settle()
+            if gate.is_held():
+                gate.settle()
 
     @precondition(lambda self: self._may_go_back())
     @rule(kill=KILLS)
@@ -267,9 +268,8 @@ class LiveMachine(RuleBasedStateMachine):
         self.reached.add("rollbacks")
         if "writes after cutover" in self.reached:
             self.reached.add("writes after cutover and a rollback")
-        for gate in self.gates.values():
-            gate.settle()
-            assert gate.side == LEGACY
+        self.leases_end()
+        assert {gate.side for gate in self.gates.values()} == {LEGACY}
         for source, schema in schemas_of(self.original).items():
             assert schema_of(self.open[source]) == schema
         self.back, self.ended = None, True
