@@ -57,6 +57,7 @@ __all__ = [
 
 EXPORTS = "later-writes"
 _NEAR = 100
+_ROUNDS_MAX = 5
 Counts = dict[str, int]
 Gates = Mapping[str, GateControl]
 
@@ -121,11 +122,15 @@ def _come_near(
     sidecar: apsw.Connection,
     sources: set[str],
 ) -> Counts:
-    rows = 0
+    """Drain until near, or until some rounds came no nearer: the rest is for when nobody writes."""
+    rows = rounds = 0
+    least = None
     while True:
         done = reverse.drain(unified, legacy, sidecar=sidecar, sources=sources)
         rows += sum(done.written.values()) + sum(done.deleted.values())
-        if done.behind <= _NEAR:
+        rounds = 0 if least is None or done.behind < least else rounds + 1
+        least = done.behind if least is None else min(least, done.behind)
+        if done.behind <= _NEAR or rounds == _ROUNDS_MAX:
             return {"rows": rows, "rows kept beside": sum(done.kept.values())}
 
 
