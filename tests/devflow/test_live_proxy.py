@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from itertools import count
 
 import httpx
@@ -28,13 +29,15 @@ async def statuses(requests: int) -> list[int]:
         writer.close()
 
     service = await asyncio.start_server(answer, "127.0.0.1", 0)
-    gate = Gate(lambda: LEGACY)
-    gate.settle()
-    proxy = Proxy(gate, {LEGACY: f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}"})
-    front = await asyncio.start_server(proxy.serve_client, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{front.sockets[0].getsockname()[1]}/"
-    async with service, front, httpx.AsyncClient(timeout=10) as client:
-        return [(await client.get(url)).status_code for _ in range(requests)]
+    proxy = Proxy({LEGACY: f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}"})
+    Gate(lambda: LEGACY, proxy).settle()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        serving = asyncio.create_task(proxy.serve(listening))
+        async with service, httpx.AsyncClient(timeout=10) as client:
+            found = [(await client.get(url)).status_code for _ in range(requests)]
+        serving.cancel()
+    return found
 
 
 def test_a_connection_is_not_used_again_after_a_failure_of_the_service() -> None:
