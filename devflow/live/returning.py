@@ -9,6 +9,7 @@ is taken up again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -121,16 +122,16 @@ def _come_near(
     legacy: Mapping[str, apsw.Connection],
     sidecar: apsw.Connection,
     sources: set[str],
+    near: int = _NEAR,
 ) -> Counts:
     """Drain until near, or until some rounds came no nearer: the rest is for when nobody writes."""
-    rows = rounds = 0
-    least = None
+    rows, rounds, least = 0, 0, math.inf
     while True:
         done = reverse.drain(unified, legacy, sidecar=sidecar, sources=sources)
         rows += sum(done.written.values()) + sum(done.deleted.values())
-        rounds = 0 if least is None or done.behind < least else rounds + 1
-        least = done.behind if least is None else min(least, done.behind)
-        if done.behind <= _NEAR or rounds == _ROUNDS_MAX:
+        rounds = 0 if done.behind < least else rounds + 1
+        least = min(least, done.behind)
+        if done.behind <= near or rounds == _ROUNDS_MAX:
             return {"rows": rows, "rows kept beside": sum(done.kept.values())}
 
 
@@ -274,11 +275,11 @@ class _Near:
         self._tree, self._followed = tree, -1
 
     def bring(self) -> None:
-        """Let all flow back, and make the root anew."""
+        """Let flow back what there is, all of it where nobody writes, and make the root anew."""
         tree = self._tree
         with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
             # The others answer for themselves again: nothing may be written over what they have.
-            reverse.drain_all(unified, {"root": legacy["root"]}, sidecar=sidecar)
+            _come_near(unified, {"root": legacy["root"]}, sidecar, {"root"}, near=0)
             self._followed = position_of(legacy["root"])
         _copy_without_traces(returning_root(tree), _root_back(tree))
 

@@ -13,15 +13,15 @@ import pytest
 from devflow_tree import LegacyTree, values
 from test_live_catching_up import copied
 
-from devflow.live import cutover
+from devflow.live import cutover, returning, reverse
 from devflow.live.authority import SERVICES
 from devflow.live.catching_up import CaughtUp, behind
 from devflow.live.control import GateControl
 from devflow.live.following import following
-from devflow.live.returning import put_root_back
 from devflow.live.steps import live_way
 from devflow.migration import validation
 
+GATES = {name: GateControl(name, 1) for name in SERVICES}
 _WRITER = """
 import itertools, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
@@ -66,7 +66,7 @@ def test_a_root_that_is_written_to_without_a_pause_is_replaced_and_comes_back(
     tree: LegacyTree,
 ) -> None:
     at = copied(tree)
-    way = live_way({name: GateControl(name, 1) for name in SERVICES})
+    way = live_way(GATES)
     forward = {step.name: step.run for step in way.forward}
     forward["shadow.follow"](at)
     with restless(tree.root, "there") as there:
@@ -77,7 +77,7 @@ def test_a_root_that_is_written_to_without_a_pause_is_replaced_and_comes_back(
     assert validation.is_unified(at)
     assert_kept(tree.root, there)
     with restless(tree.root, "back") as back:
-        put_root_back(at)
+        returning.put_root_back(at)
     assert not validation.is_unified(at)
     assert_kept(tree.root, there)
     assert_kept(tree.root, back)
@@ -100,3 +100,24 @@ def test_following_ends_where_more_is_written_than_can_be_followed(
         assert cutover.follow(shadow, "legacy", near=200) == rounds
         assert 0 < rounds < 100
         assert behind(shadow, "legacy") == 0
+
+
+def test_draining_ends_where_more_is_written_than_can_be_drained(
+    tree: LegacyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = copied(tree)
+    forward = {step.name: step.run for step in live_way(GATES).forward}
+    for step in ("shadow.follow", "shadow.put"):
+        forward[step](at)
+    rounds = 0
+
+    def never_nearer(*_: object, **__: object) -> reverse.Drained:
+        nonlocal rounds
+        rounds += 1
+        return reverse.Drained(behind=500)
+
+    monkeypatch.setattr(reverse, "drain", never_nearer)
+    returning.drain_live(at)
+    assert 0 < rounds < 20
+    returning._Near(at).bring()
+    assert rounds < 40
