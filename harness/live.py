@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -316,16 +316,19 @@ class _Story:
 
     # What is judged ------------------------------------------------------------------------------
 
-    def _quiet(self, what: str, number: int) -> tuple[Path, Snapshot, list[History]]:
-        """Return a copy of the tree, taken while nobody writes, and all that was until then.
+    @contextmanager
+    def _at_rest(self, what: str, number: int) -> Iterator[tuple[Path, Snapshot, list[History]]]:
+        """Yield a copy of the tree, taken while nobody writes, and all that was until then.
 
         That is what was there before, with the registry's log as it is by now, and the histories.
         These are read in the first round and in the last: a write that was lost in between is
-        still lost at the end, and histories grow long. EnvironmentFaultError where a request stays
+        still lost at the end, and histories grow long. The clients rest until all is judged, which
+        would cost them time that no service takes. EnvironmentFaultError where a request stays
         under way for longer than it may.
         """
         if not self.load.quiesce(timeout_s=_WAIT_S):
             raise EnvironmentFaultError("the clients of a load did not come to rest; try it again")
+        self.load.mark("clients rest")
         self.straight.rest()
         is_read = number in (1, self.live.rounds)
         histories = [self.straight.history(), self.load.history()] if is_read else []
@@ -333,53 +336,54 @@ class _Story:
         before = lay(self.before.directory, self.out / f"before-{what}-{number}")
         if (before / REGISTRY_LOG).is_file():
             (before / REGISTRY_LOG).write_bytes(self.straight.logged)
+        yield at_rest.directory, Snapshot.of(before), histories
         self.straight.resume()
+        self.load.mark("clients go on")
         self.load.pace(self.live.rate)
-        return at_rest.directory, Snapshot.of(before), histories
 
     def _judge_unified(self, number: int, *, stays: bool = False) -> None:
         """Judge what the unified database holds, the clients' rows and the fixture's.
 
         Where it `stays`, nothing may be left of how it came.
         """
-        folder, before, histories = self._quiet("unified", number)
-        root = folder / DATABASES["root"]
-        places = dict.fromkeys((*_PLACES, ROOT), (root, Shape.UNIFIED))
-        self._compare(histories, places)
-        self._judge_sums("integrity", root, [root], complete=True)
-        for each in (self.load, self.straight):
-            forget_load(root, Shape.UNIFIED, prefix=each.prefix)
-        evidence = Evidence(
-            before=before,
-            mapping=Declared.load(self.candidate.mapping),
-            after=root,
-            tree=folder,
-        )
-        left = ("schema", "configuration") if stays else ()
-        self.judge.check((*left, "rows", "in-use", "integrity"), evidence)
+        with self._at_rest("unified", number) as (folder, before, histories):
+            root = folder / DATABASES["root"]
+            places = dict.fromkeys((*_PLACES, ROOT), (root, Shape.UNIFIED))
+            self._compare(histories, places)
+            self._judge_sums("integrity", root, [root], complete=True)
+            for each in (self.load, self.straight):
+                forget_load(root, Shape.UNIFIED, prefix=each.prefix)
+            evidence = Evidence(
+                before=before,
+                mapping=Declared.load(self.candidate.mapping),
+                after=root,
+                tree=folder,
+            )
+            left = ("schema", "configuration") if stays else ()
+            self.judge.check((*left, "rows", "in-use", "integrity"), evidence)
 
     def _judge_legacy(self, number: int) -> None:
         """Judge what the databases hold after the way back; nothing else may be left."""
-        folder, before, histories = self._quiet("legacy", number)
-        places = {
-            service: (folder / DATABASES[source], _SHAPES[source])
-            for service, source in _PLACES.items()
-        }
-        places[ROOT] = (folder / DATABASES["root"], Shape.ROOT)
-        self._compare(histories, places)
-        root = places[ROOT][0]
-        self._judge_sums("rollback", root, [path for path, _ in places.values()])
-        for path, shape in places.values():
-            for each in (self.load, self.straight):
-                forget_load(path, shape, prefix=each.prefix)
-        reckoned.forget_reckoned(root, before.path("root"))
-        evidence = Evidence(
-            before=before,
-            mapping=Declared.load(self.candidate.mapping),
-            rolled_back=Snapshot.of(folder),
-            backups=self.candidate.backups,
-        )
-        self.judge.check(("rollback",), evidence)
+        with self._at_rest("legacy", number) as (folder, before, histories):
+            places = {
+                service: (folder / DATABASES[source], _SHAPES[source])
+                for service, source in _PLACES.items()
+            }
+            places[ROOT] = (folder / DATABASES["root"], Shape.ROOT)
+            self._compare(histories, places)
+            root = places[ROOT][0]
+            self._judge_sums("rollback", root, [path for path, _ in places.values()])
+            for path, shape in places.values():
+                for each in (self.load, self.straight):
+                    forget_load(path, shape, prefix=each.prefix)
+            reckoned.forget_reckoned(root, before.path("root"))
+            evidence = Evidence(
+                before=before,
+                mapping=Declared.load(self.candidate.mapping),
+                rolled_back=Snapshot.of(folder),
+                backups=self.candidate.backups,
+            )
+            self.judge.check(("rollback",), evidence)
 
     def _judge_sums(
         self, check: str, root: Path, usage: list[Path], *, complete: bool = False

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("setup", "gate", "scenario", "test", "check", "bench", "image", "clean", "help")
+TARGETS = (
+    "setup", "gate", "scenario", "test", "coverage", "check", "bench", "image", "clean", "help",
+)  # fmt: skip
 
 
 def _make(*arguments: str) -> subprocess.CompletedProcess[str]:
