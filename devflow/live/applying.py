@@ -230,14 +230,19 @@ def _carried_work(
     unified: apsw.Connection, connection: apsw.Connection, source: str, dirty: Dirty
 ) -> list[_Work]:
     """Return what is to be done to tables that nobody planned for: their rows stand unchanged."""
-    keyed = captured(unified)
-    found = []
-    for name, target in unified.execute(
+    listed = unified.execute(
         "SELECT source_table, unified_table FROM carried_tables WHERE source = ?", (source,)
-    ).fetchall():
-        table, carried = str(name), str(target)
+    ).fetchall()
+    written = {
+        str(target): str(name)
+        for name, target in listed
+        if target in dirty.keys or target in dirty.whole
+    }
+    keyed = captured(unified, written)
+    found = []
+    for carried, table in written.items():
         keys, whole = dirty.of(carried), carried in dirty.whole
-        if not (keys or whole) or carried not in keyed or not _is_table(connection, table):
+        if carried not in keyed or not _is_table(connection, table):
             continue
         names = [n for n, generated in columns(unified, "main", carried).items() if not generated]
         key = keyed[carried] or "NULL"

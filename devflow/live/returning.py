@@ -78,17 +78,36 @@ def _root_back(tree: Tree) -> Path:
 
 
 @contextmanager
-def _both(tree: Tree) -> Iterator[tuple[apsw.Connection, dict[str, apsw.Connection]]]:
-    """Open the unified database and the legacy ones that its writes flow back to."""
+def _unified(tree: Tree) -> Iterator[apsw.Connection | None]:
+    """Open the unified database, once for a step: its schema takes longer to read than its rows.
+
+    None where the root is no unified database.
+    """
+    if tree.state("root") != "sqlite":
+        yield None
+        return
+    with closing(open_writable(tree.path("root"))) as root:
+        yield root if validation.is_unified_here(root) else None
+
+
+@contextmanager
+def _captured(tree: Tree) -> Iterator[apsw.Connection | None]:
+    """Open the unified database; None where there is none, or nobody notes what is written."""
+    with _unified(tree) as unified:
+        yield unified if unified is not None and has_table(unified, "main", LOG) else None
+
+
+@contextmanager
+def _legacy(tree: Tree) -> Iterator[dict[str, apsw.Connection]]:
+    """Open the legacy databases that writes to the unified one flow back to."""
     with ExitStack() as stack:
-        unified = stack.enter_context(closing(open_writable(tree.path("root"))))
         legacy = {}
         for source in ("legacy", "vector"):
             if tree.state(source) == "sqlite":
                 legacy[source] = stack.enter_context(closing(open_writable(tree.path(source))))
         if returning_root(tree).exists():
             legacy["root"] = stack.enter_context(closing(open_writable(returning_root(tree))))
-        yield unified, legacy
+        yield legacy
 
 
 def _flowing(
@@ -107,12 +126,13 @@ def _flowing(
 
 def drain_live(tree: Tree) -> Counts:
     """Bring the legacy databases near to the unified one, which still serves."""
-    return _drain(tree, for_good=True) if _is_captured(tree) else {}
+    with _captured(tree) as unified:
+        return {} if unified is None else _drain(tree, unified, for_good=True)
 
 
-def _drain(tree: Tree, *, for_good: bool) -> Counts:
+def _drain(tree: Tree, unified: apsw.Connection, *, for_good: bool) -> Counts:
     """Drain into those whose services rest; what others would take is kept beside `for_good`."""
-    with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+    with _legacy(tree) as legacy, closing(open_writable(sidecar_of(tree))) as sidecar:
         flowing = _flowing(unified, legacy)
         return _come_near(unified, flowing if for_good else legacy, sidecar, set(flowing))
 
@@ -140,9 +160,16 @@ def prove(tree: Tree) -> Counts:
 
     Raises `MigrationError` where it cannot: then no cutover begins.
     """
-    if not _is_captured(tree):
-        text = f"nobody notes what is written to {tree.path('root')}; roll back and begin anew"
-        raise MigrationError("no-way-back", text, definite=False)
+    with _captured(tree) as unified:
+        if unified is None:
+            text = f"nobody notes what is written to {tree.path('root')}; roll back and begin anew"
+            raise MigrationError("no-way-back", text, definite=False)
+        _check_root(tree)
+        return _drain(tree, unified, for_good=False)
+
+
+def _check_root(tree: Tree) -> None:
+    """Raise `MigrationError` where the root, as it was, could not be put back."""
     kept = manifest_of(tree.backup("before"))["databases"]
     if kept["root"]["state"] == "sqlite":
         if not returning_root(tree).exists():
@@ -153,7 +180,6 @@ def prove(tree: Tree) -> Counts:
         if answers != [("ok",)]:
             text = f"{returning_root(tree)} is damaged ({answers[0][0]}); roll back and begin anew"
             raise MigrationError("no-way-back", text, definite=False)
-    return _drain(tree, for_good=False)
 
 
 def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
@@ -162,11 +188,16 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
     Raises `MigrationError`, with the unified services answering as before, when no attempt was
     short enough.
     """
-    if not _is_captured(tree):
-        _open_fences(tree)
-        return {}
+    with _captured(tree) as unified:
+        if unified is not None:
+            return _give_back(tree, unified, gates, limits)
+    _open_fences(tree)
+    return {}
+
+
+def _give_back(tree: Tree, unified: apsw.Connection, gates: Gates, limits: Limits) -> Counts:
     with (
-        _both(tree) as (unified, legacy),
+        _legacy(tree) as legacy,
         closing(open_writable(sidecar_of(tree))) as sidecar,
         closing(open_source(tree.path("root"))) as reader,
     ):
@@ -263,34 +294,36 @@ def _open_fences(tree: Tree) -> None:
 
 def put_root_back(tree: Tree) -> Counts:
     """Put the root, with what was written to it since, in the unified database's place."""
-    if not validation.is_unified(tree) or not returning_root(tree).exists():
-        return {}
-    return {"attempts": put_when_near(_root_back(tree), tree.path("root"), _Near(tree))}
+    with _unified(tree) as unified:
+        if unified is None or not returning_root(tree).exists():
+            return {}
+        return {
+            "attempts": put_when_near(_root_back(tree), tree.path("root"), _Near(tree, unified))
+        }
 
 
 class _Near:
     """How near the root that is to go back is to what was written to the unified database."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree, self._followed = tree, -1
+    def __init__(self, tree: Tree, unified: apsw.Connection) -> None:
+        self._tree, self._unified, self._followed = tree, unified, -1
 
     def bring(self) -> None:
         """Let flow back what there is, all of it where nobody writes, and make the root anew."""
         tree = self._tree
-        with _both(tree) as (unified, legacy), closing(open_writable(sidecar_of(tree))) as sidecar:
+        with (
+            closing(open_writable(returning_root(tree))) as root,
+            closing(open_writable(sidecar_of(tree))) as sidecar,
+        ):
             # The others answer for themselves again: nothing may be written over what they have.
-            _come_near(unified, {"root": legacy["root"]}, sidecar, {"root"}, near=0)
-            self._followed = position_of(legacy["root"])
+            _come_near(self._unified, {"root": root}, sidecar, {"root"}, near=0)
+            self._followed = position_of(root)
         _copy_without_traces(returning_root(tree), _root_back(tree))
 
     def is_current(self) -> bool:
         """Return whether nothing was written since."""
-        with closing(open_source(self._tree.path("root"))) as unified:
-            return not number(
-                unified,
-                f"SELECT count(*) FROM {LOG} WHERE n > :followed",
-                {"followed": self._followed},
-            )
+        query = f"SELECT count(*) FROM {LOG} WHERE n > :followed"
+        return not number(self._unified, query, {"followed": self._followed})
 
 
 def _copy_without_traces(source: Path, target: Path) -> None:
@@ -304,17 +337,17 @@ def export_writes(tree: Tree) -> Counts:
 
     The cleanup took the notes away: then what differs from what was switched on was written since.
     """
-    if not validation.is_unified(tree):
-        return {}
-    folder = tree.directory / "backups" / EXPORTS
-    folder.mkdir(parents=True, exist_ok=True)
-    # An earlier way back has left its own, which is nobody's to write over.
-    file = later.free_path(folder / "later-writes.sqlite")
-    if _is_captured(tree):
-        with closing(open_source(tree.path("root"))) as unified:
+    with _unified(tree) as unified:
+        if unified is None:
+            return {}
+        folder = tree.directory / "backups" / EXPORTS
+        folder.mkdir(parents=True, exist_ok=True)
+        # An earlier way back has left its own, which is nobody's to write over.
+        file = later.free_path(folder / "later-writes.sqlite")
+        if has_table(unified, "main", LOG):
             rows = reverse.export_later_writes(unified, file)
-    else:
-        rows = later.export(tree, file)
+        else:
+            rows = later.export(tree, file)
     if not rows:
         remove(file)
     return rows
@@ -344,10 +377,3 @@ def forget(tree: Tree) -> None:
             )
         if not kept:
             remove(sidecar_of(tree))
-
-
-def _is_captured(tree: Tree) -> bool:
-    if not validation.is_unified(tree):
-        return False
-    with closing(open_source(tree.path("root"))) as unified:
-        return has_table(unified, "main", LOG)

@@ -6,7 +6,7 @@ The log holds keys only, never values: whoever drains it reads the rows as they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import apsw
 
@@ -51,18 +51,23 @@ _CONDITION = re.compile(r"(?is)\)\s*WHERE\b(?!.*\)\s*WHERE\b)(.*)$")
 _ORIGINS = {table.origin for table in PLANNED}
 
 
-def captured(connection: apsw.Connection) -> dict[str, str]:
+def captured(connection: apsw.Connection, among: Collection[str] | None = None) -> dict[str, str]:
     """Return the tables whose writes are noted, each with a name of its key: its rowid.
 
     The key's name is empty for a carried table without rowids: there only that it was written.
+    Where few tables are of interest, only those in `among` are looked at.
     """
     found: dict[str, str] = {}
+    if among is not None and not among:
+        return found
     listed = connection.execute(
         "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
         " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
     for name, without_rowid in listed:
         table = str(name)
+        if among is not None and table not in among:
+            continue
         if table not in _LEFT_OUT and table not in _ORIGINS:
             here = columns(connection, "main", table)
             found[table] = "" if without_rowid else rowid_name(here)

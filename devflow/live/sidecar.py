@@ -64,8 +64,8 @@ def keep_back(
     with reading(unified):
         dirty = stretch(unified, after, limit_rows)
         if dirty.upto > after:
-            for table, key in captured(unified).items():
-                if key and dirty.of(table) and table not in dirty.whole:
+            for table, key in captured(unified, dirty.keys).items():
+                if key and table not in dirty.whole:
                     found += _rest_of(unified, legacy, shapes, table, dirty.of(table), key)
             found += _whole_tables(unified, legacy, dirty)
     if dirty.upto > after:

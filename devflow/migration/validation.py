@@ -15,7 +15,7 @@ from devflow.migration.tables import PLANNED
 from devflow.migration.targets import TableMap
 from devflow.migration.tree import SOURCES, Tree
 
-__all__ = ["check_integrity", "check_inverse", "fill_indexes", "is_unified"]
+__all__ = ["check_integrity", "check_inverse", "fill_indexes", "is_unified", "is_unified_here"]
 
 _FULL_TEXT = ("memory_fts", "tasks_fts", "knowledge_entities_fts")
 
@@ -25,14 +25,16 @@ def is_unified(tree: Tree) -> bool:
     if tree.state("root") != "sqlite":
         return False
     with closing(open_source(tree.path("root"))) as connection:
-        return (
-            number(
-                connection,
-                "SELECT count(*) FROM sqlite_master WHERE name IN ('migration_facts', 'added_rows',"
-                " 'origin_root_task_contexts')",
-            )
-            == 3
-        )
+        return is_unified_here(connection)
+
+
+def is_unified_here(connection: apsw.Connection) -> bool:
+    """Return whether the database that is open is a unified one."""
+    query = (
+        "SELECT count(*) FROM sqlite_master"
+        " WHERE name IN ('migration_facts', 'added_rows', 'origin_root_task_contexts')"
+    )
+    return number(connection, query) == 3
 
 
 def _fail(tree: Tree, problem: str) -> MigrationError:

@@ -18,7 +18,7 @@ from test_live_catching_up import copied
 from devflow.live.authority import LEGACY, SERVICES, SOURCE_OF, Authority
 from devflow.live.cutover import Limits
 from devflow.live.steps import live_way
-from devflow.migration.database import transaction
+from devflow.migration.database import remove, transaction
 from devflow.migration.phases import Step
 from devflow.migration.tree import Tree
 from devflow.services.database_manager.legacy import memory as memories
@@ -39,7 +39,7 @@ TABLES = {
 SERVICE = {TASK: "database-manager", BLOCK: "database-manager", VECTOR: "vector-memory"}
 _UNIFIED_TABLE = {VECTOR: "memory_blocks"}
 FORWARD = ("shadow.put", *(f"cutover.{name}" for name in SERVICES), "validate.followed")
-BEGINNINGS = ("copied", "put", "moved", "written", "written")
+BEGINNINGS = ("written", "written", "moved", "written", "put", "copied")
 
 
 class KilledError(BaseException):
@@ -139,9 +139,11 @@ _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 _NUMBERS = itertools.count()
 
 
-def run_folder() -> Path:
-    """Return where a run's tree may be laid."""
-    return _folder() / f"run-{next(_NUMBERS)}"
+def laid(beginning: str, rows: int) -> Path:
+    """Lay a copy of a template for one run, and return its folder."""
+    folder = _folder() / f"run-{next(_NUMBERS)}"
+    shutil.copytree(template(beginning, rows), folder, copy_function=shutil.copyfile)
+    return folder
 
 
 @functools.cache
@@ -165,12 +167,14 @@ def template(beginning: str, rows: int) -> Path:
         tree = LegacyTree(template("none", rows)).copy(folder)
         at = copied(tree)
         steps_of(at)["shadow.follow"].run(at)
+        shutil.rmtree(at.directory / "backups")  # which none of the machine's steps reads again
         return folder
     before = {"put": "copied", "moved": "put", "written": "moved"}[beginning]
     shutil.copytree(template(before, rows), folder)
     at = Tree.at(folder)
     if beginning == "put":
         steps_of(at)["shadow.put"].run(at)
+        remove(at.shadow)  # of no more use, and the largest file of all
     elif beginning == "moved":
         for name in SERVICES:
             steps_of(at)[f"cutover.{name}"].run(at)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from devflow.live.control import GateControl
 from devflow.live.following import following
 from devflow.live.steps import live_way
 from devflow.migration import validation
+from devflow.migration.database import open_source
 
 GATES = {name: GateControl(name, 1) for name in SERVICES}
 _WRITER = """
@@ -119,5 +121,6 @@ def test_draining_ends_where_more_is_written_than_can_be_drained(
     monkeypatch.setattr(reverse, "drain", never_nearer)
     returning.drain_live(at)
     assert 0 < rounds < 20
-    returning._Near(at).bring()
+    with closing(open_source(at.path("root"))) as unified:
+        returning._Near(at, unified).bring()
     assert rounds < 40
