@@ -52,6 +52,7 @@ _TIMEOUT_S: Final = 10.0
 _DEADLINE_S: Final = 180.0
 _SHOWN: Final = 5
 _SENT_AGAIN: Final = 20
+_LATER_S: Final = 0.05
 
 
 def check(evidence: Evidence, folder: Path | None = None) -> CheckResult:
@@ -157,7 +158,11 @@ class Storm:
     # Writing and killing -------------------------------------------------------------------------
 
     def _rage(self) -> None:
-        """Write until enough is acknowledged, and kill at drawn counts of it."""
+        """Write until enough is acknowledged, and kill at drawn counts of it.
+
+        Every other kill comes a moment later: at once after an answer, what a service does between
+        two of them has not begun.
+        """
         rng = random.Random(f"{self.trial.seed} {self.service.name}")  # noqa: S311 - drawn again
         harms = self.harms or (_KILL,) * self.trial.kills
         drawn = len(harms)
@@ -171,9 +176,11 @@ class Storm:
         for client in clients:
             client.start()
         try:
-            for moment, harm in zip(moments, harms, strict=True):
+            for number, (moment, harm) in enumerate(zip(moments, harms, strict=True)):
                 while len(self.acknowledged) < moment and not self._over(deadline):
                     time.sleep(0.0005)
+                if number % 2:
+                    time.sleep(rng.uniform(0, _LATER_S))
                 self._harm(harm)
         finally:
             self._up.set()
