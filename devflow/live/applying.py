@@ -78,7 +78,9 @@ class _CrowdedError(Exception):
 
 
 def forget(connection: apsw.Connection) -> None:
-    """Remove every trace of the drains from a legacy database."""
+    """Remove every trace of the drains from a legacy database; one without is not locked."""
+    if not any(has_table(connection, "main", table) for table in (POSITION, ROWS)):
+        return
     with transaction(connection):
         connection.execute(f"DROP TABLE IF EXISTS {POSITION}; DROP TABLE IF EXISTS {ROWS}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from devflow.live import capture
+from devflow.live.applying import forget
 from devflow.migration.database import open_source, open_writable, uri
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import SOURCES, Tree
@@ -74,11 +75,12 @@ def check_unbroken(tree: Tree, captured: Mapping[str, int]) -> None:
 
 
 def end_capture(tree: Tree) -> dict[str, int]:
-    """Take every trace of the capture out of the sources, the fence included."""
+    """Take every trace of the capture and of the drains out of the sources, the fence included."""
     databases = 0
     for source in SOURCES:
         if tree.state(source) == "sqlite":
             with closing(open_writable(tree.path(source))) as connection:
+                forget(connection)
                 if capture.is_installed(connection):
                     capture.remove(connection)
                     databases += 1

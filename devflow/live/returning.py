@@ -196,26 +196,22 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
 
 
 def _give_back(tree: Tree, unified: apsw.Connection, gates: Gates, limits: Limits) -> Counts:
-    with (
-        _legacy(tree) as legacy,
-        closing(open_writable(sidecar_of(tree))) as sidecar,
-        closing(open_source(tree.path("root"))) as reader,
-    ):
+    with _legacy(tree) as legacy, closing(open_writable(sidecar_of(tree))) as sidecar:
         for connection in (unified, *legacy.values()):
             connection.set_busy_timeout(round(limits.hold_s * 1000))
         moved = [name for name in SERVICES if authority_of(unified, name) == UNIFIED]
         for attempt in range(1, limits.attempts + 1):
             held: list[str] = []
             try:
-                flowing = _flowing(reader, legacy)
-                _come_near(reader, flowing, sidecar, set(flowing))
+                flowing = _flowing(unified, legacy)
+                _come_near(unified, flowing, sidecar, set(flowing))
                 begun = time.perf_counter()
                 for name in moved:
                     if not _hold(gates[name], limits):
                         raise _LateError
                     held.append(name)
                 asked = [gates[name] for name in moved]
-                _drain_and_pass(reader, unified, legacy, sidecar, asked, limits)
+                _drain_and_pass(unified, legacy, sidecar, asked, limits)
                 _let_go(gates, gates, LEGACY)
                 held_us = round((time.perf_counter() - begun) * 1_000_000)
                 return {"attempts": attempt, "held us": held_us}
@@ -253,22 +249,20 @@ def _let_go_unmoved(gates: Gates, held: list[str], unified: apsw.Connection) -> 
 
 
 def _drain_and_pass(
-    reader: apsw.Connection,
     unified: apsw.Connection,
     legacy: Mapping[str, apsw.Connection],
     sidecar: apsw.Connection,
     asked: list[GateControl],
     limits: Limits,
 ) -> None:
-    """Lock everything, drain the rest beside the lock, and let the legacy side answer.
+    """Lock everything, drain the rest behind the lock, and let the legacy side answer.
 
-    `reader` sees the unified database from outside of the lock, opened before anybody waited.
     The gates in `asked` are asked once more at the end: one that opened by itself, because its
     lease ended or it was started anew, lets requests through to the unified side.
     """
     until = time.perf_counter() + limits.lease_s / 2
     unified.execute("BEGIN IMMEDIATE")
-    reverse.drain_all(reader, _flowing(reader, legacy), sidecar=sidecar)
+    reverse.drain_all(unified, _flowing(unified, legacy), sidecar=sidecar)
     with ExitStack() as fences:
         for source in SOURCE_OF.values():
             if source in legacy and capture.is_fenced(legacy[source]):
@@ -363,11 +357,7 @@ def set_older_aside(tree: Tree) -> None:
 
 
 def forget(tree: Tree) -> None:
-    """Take the traces of the way back out of the legacy databases, and a sidecar without rows."""
-    for source in SOURCE_OF.values():
-        if tree.state(source) == "sqlite":
-            with closing(open_writable(tree.path(source))) as legacy:
-                reverse.forget(legacy)
+    """Remove what the way back made beside the databases, the sidecar if it has no rows."""
     remove(returning_root(tree))
     remove(_root_back(tree))
     if sidecar_of(tree).exists():

@@ -67,8 +67,8 @@ def drain(
     `legacy` are the databases by source (`root`, `legacy`, `vector`): one that is left out counts
     as not there, and its rows are kept in the sidecar. Only `sources` of them are written, where
     given: one that its own service still writes to must not be. At most `limit_rows` entries are
-    read a database, all of them where it is None. No connection may be in a transaction. Raises
-    `MigrationError` where nobody notes what is written.
+    read a database, all of them where it is None. Of the connections `unified` alone may be in a
+    transaction. Raises `MigrationError` where nobody notes what is written.
     """
     written = {
         source: connection

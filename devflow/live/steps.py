@@ -141,8 +141,9 @@ def _refuse_cleaned(tree: Tree) -> None:
 
 
 def _end_capture(tree: Tree) -> Counts:
+    counts = end_capture(tree)
     returning.forget(tree)
-    return end_capture(tree)
+    return counts
 
 
 def _back_up(when: str) -> Callable[[Tree], Counts]:

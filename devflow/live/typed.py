@@ -67,7 +67,13 @@ def insert(
 
 @contextmanager
 def reading(connection: apsw.Connection) -> Iterator[None]:
-    """Let the block see one state of the database, whoever writes meanwhile."""
+    """Let the block see one state of the database, whoever writes meanwhile.
+
+    That of the caller's own transaction, where it is in one.
+    """
+    if connection.in_transaction:
+        yield
+        return
     connection.execute("BEGIN")
     try:
         yield

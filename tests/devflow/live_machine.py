@@ -276,10 +276,10 @@ class LiveMachine(RuleBasedStateMachine):
         self.back, self.ended = None, True
 
     @precondition(lambda self: self.ended)
-    @rule(again=st.integers(0, 7))
+    @rule(again=st.integers(0, 15))
     def begin_again(self, again: int) -> None:
         """Migrate again, by the real copy; not each time, for it takes longer than all the rest."""
-        if again != 5:  # the ends are drawn most often
+        if again != 9:  # the ends are drawn most often
             return
         self.forward, self.ended = 0, False
         tree = LegacyTree(self.tree.directory)
