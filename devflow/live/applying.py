@@ -315,7 +315,8 @@ def _apply(connection: apsw.Connection, work: _Work, *, last: bool) -> tuple[int
         connection.execute(
             f"DELETE FROM {ROWS} WHERE legacy_table = ? AND key = ?", (work.table, key)
         )
-    written = sum(_put(connection, work, *each, last=last) for each in pending)
+    free = _Free(connection, work)
+    written = sum(_put(connection, work, *each, free, last=last) for each in pending)
     if work.sequence is not None:
         _raise_sequence(connection, work.table, work.sequence)
     return written, len(gone), unchanged
@@ -344,13 +345,14 @@ def _put(
     wanted: _Wanted,
     place: int | None,
     cells: Mapping[str, Cell],
+    free: _Free,
     *,
     last: bool,
 ) -> int:
     """Insert a row at its place, or at a new one; return 0 where the table refuses it."""
     made = wanted.row is None
     if place is None:
-        place = _next_row(connection, work)
+        place = free.row()
     given = dict(cells)
     if place is not None and not _has_own_key(connection, work.table):
         given = {"rowid": ("integer", place), **given}
@@ -361,6 +363,7 @@ def _put(
             raise _CrowdedError from error
         _map(connection, work.table, wanted, None)
         return 0
+    free.take(place, connection.last_insert_rowid())
     if made:
         _map(connection, work.table, wanted, place or connection.last_insert_rowid())
     else:
@@ -386,14 +389,32 @@ def _has_own_key(connection: apsw.Connection, table: str) -> bool:
     return found == (1, 1)
 
 
-def _next_row(connection: apsw.Connection, work: _Work) -> int | None:
-    """Return a rowid that no row ever had that came from there; None where SQLite must find one."""
-    highest = connection.execute(
-        f"SELECT max(ifnull((SELECT max(rowid) FROM {quote(work.table)}), 0),"
-        f" ifnull((SELECT max(row) FROM {ROWS} WHERE legacy_table = ?1), 0), ?2)",
-        (work.table, work.taken),
-    ).fetchall()[0][0]
-    return None if int(str(highest)) >= _ROWID_MAX else int(str(highest)) + 1
+class _Free:
+    """The rowids that no row ever had that came from a table; looked for once, and counted on.
+
+    To look takes longer the more rows were made there: for each row anew, many would take for ever.
+    """
+
+    def __init__(self, connection: apsw.Connection, work: _Work) -> None:
+        self._connection, self._work = connection, work
+        self._highest: int | None = None
+
+    def row(self) -> int | None:
+        """Return a rowid for a new row; None where SQLite must find one."""
+        if self._highest is None:
+            table = self._work.table
+            highest = self._connection.execute(
+                f"SELECT max(ifnull((SELECT max(rowid) FROM {quote(table)}), 0),"
+                f" ifnull((SELECT max(row) FROM {ROWS} WHERE legacy_table = ?1), 0), ?2)",
+                (table, self._work.taken),
+            ).fetchall()[0][0]
+            self._highest = int(str(highest))
+        return None if self._highest >= _ROWID_MAX else self._highest + 1
+
+    def take(self, *rows: int | None) -> None:
+        """Remember that these are given away."""
+        if self._highest is not None:
+            self._highest = max(self._highest, *(row for row in rows if row is not None))
 
 
 def _apply_whole(connection: apsw.Connection, work: _Work) -> tuple[int, int, int]:
