@@ -142,6 +142,7 @@ class _Story:
         )
         self.histories: list[CheckResult] = []
         self.held: set[str] = set()
+        self.locked_ms: list[float] = []
         self.harmed = self._harmed(disk, seed) if live.faults else None
 
     def _harmed(self, disk: Path | None, seed: int) -> Harmed:
@@ -218,7 +219,8 @@ class _Story:
             judge.violations.append(Finding(rule="candidate/service", cause=str(error)))
         log = self.load.history()
         judge.add(joined("history", self.histories))
-        judge.add(downtime.check(log, downtime.Limits(failed_max=0), excused={FAULT: (MENDED,)}))
+        limits, excused = downtime.Limits(failed_max=0), {FAULT: (MENDED,)}
+        judge.add(downtime.check(log, limits, excused=excused, locked_ms=self.locked_ms))
         if self.harmed is not None:
             judge.add(self.harmed.result())
 
@@ -302,6 +304,9 @@ class _Story:
 
     def _mark(self, event: Event) -> None:
         name = str(event.get("step")).partition(".")[2]
+        locked_us = (event.get("counts") or {}).get("locked us")
+        if locked_us and not event.get("skipped"):
+            self.locked_ms.append(locked_us / 1_000)
         if name in ("model-registry", "services"):
             self.straight.let_log(name == "services" and event["event"] == "step_done")
         for service in self.gates if name == "services" else [name]:

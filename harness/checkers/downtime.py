@@ -35,7 +35,8 @@ _VERIFIES: Final = (
 )
 _DOES_NOT_VERIFY: Final = (
     "What is right in an answer, which is the check `history`. Waiting includes the clients' own"
-    " time and the machine's: other work on it counts as the services'."
+    " time and the machine's: other work on it counts as the services'. How long databases were"
+    " locked is told as the candidate says it."
 )
 _SHOWN: Final = 10
 _BINS: Final = 400
@@ -72,13 +73,16 @@ def check(
     *,
     held: Mapping[str, Sequence[str]] = HOLDS,
     excused: Mapping[str, Sequence[str]] | None = None,
+    locked_ms: Sequence[float] = (),
 ) -> CheckResult:
     """Judge a history by `limits`.
 
     `held` and `excused` name marks, and those that end them. Failures and gaps that touch an
-    excused window, such as that of a kill, are counted and are no findings.
+    excused window, such as that of a kill, are counted and are no findings. `locked_ms` is for how
+    long the candidate says that it kept all others from writing, each time: it is only told.
     """
-    felt = _Felt(history, limits, windows(history, held), Spans(windows(history, excused or {})))
+    spans = Spans(windows(history, excused or {}))
+    felt = _Felt(history, limits, windows(history, held), spans, locked_ms)
     findings = [*felt.failures(), *felt.gaps(), *felt.holds()]
     return CheckResult.judged(
         "downtime",
@@ -94,8 +98,14 @@ class _Felt:
     """What the clients of one history felt."""
 
     def __init__(
-        self, history: History, limits: Limits, held: tuple[Window, ...], excused: Spans
+        self,
+        history: History,
+        limits: Limits,
+        held: tuple[Window, ...],
+        excused: Spans,
+        locked_ms: Sequence[float],
     ) -> None:
+        self._locked_ms = locked_ms
         self.history, self.limits, self.held, self.excused = history, limits, held, excused
         self._spans = Spans(held)
         self._gaps = gaps(history)
@@ -212,8 +222,12 @@ class _Felt:
 
     def _held_figures(self) -> dict[str, Any]:
         figures: dict[str, Any] = {}
-        for name, found in (("gap_ms", self._held_gaps), ("quiet_gap_ms", self._quiet_gaps)):
-            ordered = sorted(gap.ms for gap in found if gap is not None)
+        for name, found in (
+            ("gap_ms", [gap.ms for gap in self._held_gaps if gap is not None]),
+            ("quiet_gap_ms", [gap.ms for gap in self._quiet_gaps if gap is not None]),
+            ("locked_ms", self._locked_ms),
+        ):
+            ordered = sorted(found)
             if ordered:
                 for what, share in (("median", 0.5), ("p99", 0.99), ("max", 1.0)):
                     figures[f"{name}_{what}"] = round(percentile(ordered, share), 2)

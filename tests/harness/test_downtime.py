@@ -141,6 +141,13 @@ def test_what_is_felt_when_nothing_is_held_is_told_beside_it() -> None:
     assert result.details["held"]["quiet_gap_ms_median"] == 3
 
 
+def test_how_long_databases_were_locked_is_told_as_the_candidate_says_it() -> None:
+    history = written("1 read a=- 0-9", marks=(marked("hold", 1), marked("release", 2)))
+    held = check(history, locked_ms=(4.0, 2.5, 9.25)).details["held"]
+    assert (held["locked_ms_median"], held["locked_ms_max"]) == (4.0, 9.25)
+    assert "locked_ms_median" not in check(history).details["held"]
+
+
 def test_a_quiet_window_lies_between_two_holds_and_touches_none() -> None:
     held = (Window("hold", None, 100, 110), Window("hold", None, 112, 120))
     assert quiet_windows(held) == (Window("quiet", None, 45, 55),)
