@@ -248,12 +248,18 @@ class LiveMachine(RuleBasedStateMachine):
         """Make the next step of the way back, or begin it again."""
         self._step_back(kill)
 
-    @precondition(lambda self: self._may_go_back())
+    @precondition(lambda self: self._may_go_back() and self._has_what_to_lose())
     @rule()
     def go_all_the_way_back(self) -> None:
-        """Make all steps of the way back."""
+        """Make all steps of the way back.
+
+        Not in each run before anything is written that it could lose: most would end there.
+        """
         while not self.ended:
             self._step_back(None)
+
+    def _has_what_to_lose(self) -> bool:
+        return self.returns or "writes after cutover" in self.reached
 
     def _step_back(self, kill: int | None) -> None:
         self.back = self.back or 0

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from live_machine import REACHED, LiveMachine
 
-_EXAMPLES = 40
+_EXAMPLES = 80
 
 
 def test_no_order_of_writes_steps_kills_and_ways_back_loses_a_write() -> None:
