@@ -30,7 +30,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import apsw
 
@@ -45,21 +45,57 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LEGACY_SESSION, _VECTOR_SESSION = "legacy-import", "vector-import"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Image:
     """One legacy table that is there, and how its rows are made of unified rows.
 
-    `columns` are the legacy columns that are written, with their SQL. `clause` is the FROM clause
-    with `u`, `o` and, of a split table, `e`; `condition` limits it to rows that have an image.
-    `missing` says for each target's columns which the legacy shape cannot hold, as SQL that is
-    true where the unified value would be lost.
+    `there` are all such tables, by name. What is said of the rows is made up when it is first
+    asked for: few of the tables are written between two drains.
     """
 
     table: TableMap
-    columns: Mapping[str, str]
-    clause: str
-    condition: str
-    missing: Mapping[str, Mapping[str, str]]
+    there: Mapping[str, TableMap]
+    unified: apsw.Connection
+    legacy: apsw.Connection
+
+    @cached_property
+    def columns(self) -> Mapping[str, str]:
+        """The legacy columns that are written, with their SQL."""
+        table = self.table
+        return {
+            column: _value(table.name, column)
+            for column, generated in columns(self.legacy, "main", table.table).items()
+            if column in table.inverse and not generated
+        }
+
+    @property
+    def clause(self) -> str:
+        """The FROM clause with `u`, `o` and, of a split table, `e`."""
+        table, first = self.table, self.table.targets[0]
+        clause = (
+            f"{first.table} AS u LEFT JOIN {table.origin} AS o ON o.{first.origin_key}"
+            f" = u.{first.key}"
+        )
+        if self.split:
+            clause += (
+                " LEFT JOIN memory_block_embeddings AS e"
+                f" ON e.seq = coalesce(o.embedding_seq, {_FIRST})"
+            )
+        return clause
+
+    @property
+    def condition(self) -> str:
+        """SQL that limits the clause to rows that have an image."""
+        name = self.table.name
+        home = _HOMES.get(name, _root_home)(self.table, self.there)
+        return f"CASE WHEN o.source_rowid IS NOT NULL THEN {_SEEN.get(name, '1')} ELSE {home} END"
+
+    @cached_property
+    def missing(self) -> Mapping[str, Mapping[str, str]]:
+        """For each target's columns that the legacy shape cannot hold, SQL that is true where the
+        unified value would be lost.
+        """
+        return _missing(self.unified, self.table, self.columns)
 
     @property
     def split(self) -> bool:
@@ -76,29 +112,9 @@ def images(unified: apsw.Connection, legacy: Mapping[str, apsw.Connection]) -> d
         and _fits(legacy[table.source], table)
         and has_table(unified, "main", table.origin)
     }
-    found = {}
-    for name, table in there.items():
-        kept = {
-            column: _value(name, column)
-            for column, generated in columns(legacy[table.source], "main", table.table).items()
-            if column in table.inverse and not generated
-        }
-        first = table.targets[0]
-        clause = (
-            f"{first.table} AS u LEFT JOIN {table.origin} AS o ON o.{first.origin_key}"
-            f" = u.{first.key}"
-        )
-        if len(table.targets) > 1:
-            clause += (
-                " LEFT JOIN memory_block_embeddings AS e"
-                f" ON e.seq = coalesce(o.embedding_seq, {_FIRST})"
-            )
-        home = _HOMES.get(name, _root_home)(table, there)
-        condition = (
-            f"CASE WHEN o.source_rowid IS NOT NULL THEN {_SEEN.get(name, '1')} ELSE {home} END"
-        )
-        found[name] = Image(table, kept, clause, condition, _missing(unified, table, kept))
-    return found
+    return {
+        name: Image(table, there, unified, legacy[table.source]) for name, table in there.items()
+    }
 
 
 def _fits(connection: apsw.Connection, table: TableMap) -> bool:
