@@ -351,8 +351,13 @@ class _Liner(_Thread):
                 "synthetic": self._made % 2 > 0,
                 "active": "ollama",
             }
-            said = json.dumps(line).encode() + b"\n"
-            with self._path.open("ab") as file:
-                file.write(said)
-            self.content += said
+            return self._append(json.dumps(line).encode() + b"\n")
         return True
+
+    def _append(self, line: bytes) -> bool:
+        """Append a line, or as much of it as a full disk takes: that stays there, as of any log."""
+        written = 0
+        with suppress(OSError), self._path.open("ab", buffering=0) as file:
+            written = file.write(line)
+        self.content += line[:written]
+        return written == len(line)

@@ -111,6 +111,26 @@ def test_the_log_is_left_alone_once_its_service_has_moved(tree: Path, tmp_path: 
     assert all(json.loads(line)["service"] == "model-registry" for line in added)
 
 
+def test_a_disk_that_takes_no_more_of_the_log_ends_no_writer(tree: Path, tmp_path: Path) -> None:
+    log = tree / REGISTRY_LOG
+    with Straight(tree, log=tmp_path / "straight.jsonl") as straight:
+        straight.rest()
+        before = straight.logged
+        kept = log.rename(tmp_path / "kept.log")
+        log.symlink_to("/dev/full")
+        straight.resume()
+        list(written(straight, 40))
+        straight.rest()
+        assert straight.logged == before
+        log.unlink()
+        kept.rename(log)
+        straight.resume()
+        list(written(straight, 40))
+        straight.rest()
+        assert straight.logged.removeprefix(before)
+        assert log.read_bytes() == straight.logged
+
+
 def test_idle_ones_write_nothing(tree: Path, tmp_path: Path) -> None:
     with Straight(tree, log=tmp_path / "straight.jsonl", idle=True) as straight:
         time.sleep(0.2)
