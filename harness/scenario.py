@@ -276,30 +276,10 @@ class _Reader(YamlFile):
         )
 
     def _live(self, data: dict[str, Any]) -> LiveLoad:
-        faults = [self._fault(number, given) for number, given in enumerate(data.get("faults", ()))]
-        return LiveLoad(**{**data, "faults": tuple(faults)})
-
-    def _fault(self, number: int, data: dict[str, Any]) -> Fault:
-        where = ("live", "faults", number)
-        harms = [harm for harm in _LASTS_S if harm in data]
-        if len(harms) != 1:
-            raise self.wrong(where, f"a fault is exactly one of {', '.join(_LASTS_S)}")
-        harm = harms[0]
-        target = str(data[harm])
-        if "after" in data.get("when", ()) and (harm, target) != ("kill", "migration"):
-            raise self.wrong(where, "only a migration can be killed `after` a step", key="when")
-        if ("by_seconds" in data) != (harm == "set-clock") or data.get("by_seconds") == 0:
-            said = "`set-clock`, and no other harm, needs `by_seconds`: ahead, or below 0 back"
-            raise self.wrong(where, said, key="by_seconds" if "by_seconds" in data else None)
-        return Fault(
-            harm=harm,
-            target=target,
-            at=tuple(data.get("at", ())),
-            when=tuple(data.get("when", ("mid",))),
-            times=data.get("times", 1),
-            seconds=float(data.get("seconds", _LASTS_S[harm])),
-            by_seconds=float(data.get("by_seconds", 0.0)),
-        )
+        try:
+            return _live_of(data)
+        except _MisfitError as misfit:
+            raise self.wrong(misfit.where, str(misfit), key=misfit.key) from misfit
 
     def _log(self, log: str | dict[str, str] | None) -> bytes | None:
         if log is None or isinstance(log, str):
@@ -329,12 +309,49 @@ def _fits(key: str, data: Any) -> None:
         raise ValueError(f"{place}: {errors[0].message[:_SHOWN_CHARACTERS]}")
 
 
+class _MisfitError(ValueError):
+    """What stands `where` does not fit; `key` is the one that is wrong there, None all of it."""
+
+    def __init__(self, where: tuple[str | int, ...], text: str, key: str | None = None) -> None:
+        super().__init__(text)
+        self.where, self.key = where, key
+
+
 def live_of(data: dict[str, Any]) -> LiveLoad:
     """Return what the key `live` of a mutant says; ValueError where it does not fit."""
-    if "faults" in data:
-        raise ValueError("live.faults: a mutant is migrated without other harm")
     _fits("live", data)
-    return LiveLoad(**data)
+    try:
+        return _live_of(data)
+    except _MisfitError as misfit:
+        raise ValueError(f"{'.'.join(map(str, misfit.where))}: {misfit}") from misfit
+
+
+def _live_of(data: dict[str, Any]) -> LiveLoad:
+    faults = [_fault(number, given) for number, given in enumerate(data.get("faults", ()))]
+    return LiveLoad(**{**data, "faults": tuple(faults)})
+
+
+def _fault(number: int, data: dict[str, Any]) -> Fault:
+    where = ("live", "faults", number)
+    harms = [harm for harm in _LASTS_S if harm in data]
+    if len(harms) != 1:
+        raise _MisfitError(where, f"a fault is exactly one of {', '.join(_LASTS_S)}")
+    harm = harms[0]
+    target = str(data[harm])
+    if "after" in data.get("when", ()) and (harm, target) != ("kill", "migration"):
+        raise _MisfitError(where, "only a migration can be killed `after` a step", "when")
+    if ("by_seconds" in data) != (harm == "set-clock") or data.get("by_seconds") == 0:
+        said = "`set-clock`, and no other harm, needs `by_seconds`: ahead, or below 0 back"
+        raise _MisfitError(where, said, "by_seconds" if "by_seconds" in data else None)
+    return Fault(
+        harm=harm,
+        target=target,
+        at=tuple(data.get("at", ())),
+        when=tuple(data.get("when", ("mid",))),
+        times=data.get("times", 1),
+        seconds=float(data.get("seconds", _LASTS_S[harm])),
+        by_seconds=float(data.get("by_seconds", 0.0)),
+    )
 
 
 def trial_of(data: dict[str, Any], seed: int = 1) -> Trial:

@@ -15,6 +15,7 @@ from harness.fixture.recipe import Recipe
 from harness.model import Verdict
 from harness.mutant import DEFINITIONS, Edit, Mutant, load_mutants, plant
 from harness.mutants import Judged, MutantsResult, matrix_text, run_mutants
+from harness.scenario import Fault
 
 PACKAGE = DEFAULT_MANIFEST.parent
 MUTANTS = load_mutants()
@@ -58,7 +59,20 @@ def test_at_least_fifteen_mutants_are_of_services_and_each_service_that_writes_h
 def test_at_least_twenty_mutants_are_of_the_live_migration_and_share_few_stories() -> None:
     live = [mutant for mutant in MUTANTS if mutant.live is not None]
     assert len(live) >= 20
-    assert len({mutant.story for mutant in live}) <= 2
+    assert len({mutant.story for mutant in live}) <= 3
+
+
+def test_a_mutant_may_migrate_live_while_it_is_harmed(tmp_path: Path) -> None:
+    (one,) = loaded(tmp_path, definition(live={"faults": [{"kill": "gate", "at": ["cutover"]}]}))
+    assert one.live is not None
+    assert one.live.faults == (Fault(harm="kill", target="gate", at=("cutover",)),)
+    for wrong, said in (
+        ({"kill": "gate", "when": ["after"]}, "live.faults.0: only a migration can be killed"),
+        ({"kill": "gate", "stop": "gate"}, "live.faults.0: a fault is exactly one of"),
+        ({"harm": "gate"}, "live.faults.0: "),
+    ):
+        with pytest.raises(BadInputError, match=said):
+            loaded(tmp_path, definition(live={"faults": [wrong]}))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
