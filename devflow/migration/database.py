@@ -47,7 +47,7 @@ def quote(name: str) -> str:
 def uri(path: Path, *, mode: str, immutable: bool = False) -> str:
     """Return the URI by which SQLite opens or attaches `path`."""
     tail = "&immutable=1" if immutable else ""
-    return f"file:{urllib.parse.quote(str(path.resolve()))}?mode={mode}{tail}"
+    return f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}{tail}"
 
 
 def open_writable(path: Path) -> apsw.Connection:

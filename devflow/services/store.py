@@ -37,7 +37,7 @@ def opened(path: Path, *, writable: bool) -> Connection:
     """Open the database at `path`, which must exist, with foreign keys and vector functions."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
     # Readers open it writable, too, since a WAL needs its side files; query_only holds them back.
-    where = f"file:{urllib.parse.quote(str(path.resolve()))}?mode=rw"
+    where = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=rw"
     connection = apsw.Connection(where, flags=flags)
     connection.set_busy_timeout(_BUSY_MS)
     # Before the journal mode: WAL with less than EXTRA can lose what was acknowledged.

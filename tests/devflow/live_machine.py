@@ -47,7 +47,7 @@ from devflow.live import capture
 from devflow.live.authority import LEGACY, SERVICES, SOURCE_OF, UNIFIED, authority_of
 from devflow.live.catching_up import behind, catch_up
 from devflow.live.following import following
-from devflow.migration.database import has_table
+from devflow.migration.database import has_table, open_writable
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 from devflow.services.store import opened
@@ -98,9 +98,9 @@ class LiveMachine(RuleBasedStateMachine):
         self.at = Tree.at(folder)
         # As services do, they keep open what they use.
         self.open = {
-            source: opened(self.tree.path(source), writable=True)
-            for source in ("root", "legacy", "vector")
+            source: open_writable(self.tree.path(source)) for source in ("legacy", "vector")
         }
+        self.open[ROOT] = opened(self.tree.path("root"), writable=True)
         sides = self._sides(unified=self._is_unified(), fenced=self._fenced())
         self.gates = {name: Gate(name, self.tree, sides[name]) for name in SERVICES}
         self.steps = steps_of(self.tree, self.gates)
