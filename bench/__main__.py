@@ -21,6 +21,7 @@ import apsw
 from bench.histories import history_lines, measure_history
 from bench.knowledge import BLOCKS, knowledge_lines, measure_knowledge
 from bench.machine import EXAMPLES, machine_lines, measure_machine
+from bench.moves import measure_moves, move_lines
 from bench.outcome import lines
 from bench.planted import PLANTED
 from bench.routing import measure_routing, routing_lines
@@ -31,6 +32,7 @@ _TIMES = 3
 _SMALL_SHARE = 0.1
 _DEADLINE_S = 240.0
 _SERVING_S = 2.5
+_ROUNDS = 6
 _ROOT = Path(__file__).resolve().parent.parent
 
 Told = dict[str, Any]
@@ -173,6 +175,12 @@ def _machine(given: argparse.Namespace) -> Part:
     return {"machine": found}, machine_lines(found)
 
 
+def _moves(given: argparse.Namespace) -> Part:
+    rounds = max(1, int(_ROUNDS * given.scale))
+    found = measure_moves(rounds=rounds, seed=given.seed, say=say)
+    return {"moves": found}, move_lines(found)
+
+
 PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
     "migration": _migration,
     "serving": _serving,
@@ -181,6 +189,7 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {
     "history": _history,
     "knowledge": _knowledge,
     "machine": _machine,
+    "moves": _moves,
 }
 
 

@@ -13,7 +13,7 @@ from harness.report.model import Benchmark, Benchmarks, Figure
 
 __all__ = ["read_benchmarks"]
 
-_SHOWN = ("serving", "vectors", "routing", "knowledge", "machine")
+_SHOWN = ("serving", "vectors", "routing", "knowledge", "machine", "moves")
 _POLICIES = ("thompson", "static", "uniform", "greedy")
 _FILES = ("development", "held-out")
 
@@ -88,4 +88,16 @@ def _figures(document: dict[str, Any]) -> Iterator[Figure]:
             told=f"{float(machine['per_minute']):,.0f} a minute; none lost or doubled a write;"
             f" {back:,} wrote after a cutover and went back, {int(machine['reached']['kills']):,}"
             " were killed on the way",
+        )
+    for row in document.get("moves") or ():
+        gap, quiet, locked = (
+            f"{float(row[f'{what}_median']):.1f} ms ({float(row[f'{what}_p99']):.0f} at the 99th"
+            " percentile)"
+            for what in ("gap_ms", "quiet_gap_ms", "locked_ms")
+        )
+        yield Figure(
+            what=f"moving services {int(row['holds'])} times, requests {row['load']}",
+            told=f"nobody was answered for {gap}, at quiet times for {quiet}; databases were"
+            f" locked for {locked}; {int(row['failed']):,} of {int(row['requests']):,} requests"
+            " failed",
         )
