@@ -7,6 +7,7 @@ back with every write. What the clients were told is compared with what the data
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,7 +32,7 @@ from harness.history import History
 from harness.judge import Judge, checks_of_live, joined
 from harness.load import Load
 from harness.mapping import Mapping as Declared
-from harness.model import DATABASES, CheckResult, Finding
+from harness.model import DATABASES, CheckResult, Finding, Verdict
 from harness.nemeses.clock import own_clocks
 from harness.nemeses.meanwhile import FAULT, MENDED, MIGRATION, Place, small_disk
 from harness.progress import Tell, nobody
@@ -342,6 +343,10 @@ class _Story:
         if (before / REGISTRY_LOG).is_file():
             (before / REGISTRY_LOG).write_bytes(self.straight.logged)
         yield at_rest.directory, Snapshot.of(before), histories
+        judged = (*self.judge.results, *self.histories)
+        if number < self.live.rounds and all(one.verdict is Verdict.VALID for one in judged):
+            for copied in (at_rest.directory, before):  # those of many rounds would fill any disk
+                shutil.rmtree(copied)
         self.straight.resume()
         self.load.mark("clients go on")
         self.load.pace(self.live.rate)
