@@ -12,39 +12,40 @@ from devflow.services.values import iso_now
 
 __all__ = ["ensure_opened"]
 
-# Keys of usage rows that had no row in cost_analytics get one, by the trigger on cost_sums, for
-# which `computed` is 1; a migrated row stays as it is, to the last digit, until usage comes.
-_OPEN = """
-WITH used AS (
-    SELECT date, platform, model, count(*) AS requests, sum(input_tokens) AS input_tokens,
-        sum(output_tokens) AS output_tokens, sum(cost_nanousd) AS cost_nanousd,
-        sum(unpriced) AS unpriced
-    FROM counted_usage GROUP BY date, platform, model
-)
+# Each key is looked for by the index of cost_sums: a join of the two views on their expressions
+# would compare each key with all others, while everybody who writes waits.
+_SHOWN = """
 INSERT INTO cost_sums (
     date, platform, model, opening_requests, opening_tokens, opening_input_tokens,
     opening_output_tokens, opening_cost_nanousd, requests, tokens, input_tokens, output_tokens,
-    cost_nanousd, unpriced, computed
+    cost_nanousd, computed
 )
-SELECT a.date, a.platform, a.model,
-    a.requests - ifnull(u.requests, 0),
-    a.tokens - ifnull(u.input_tokens + u.output_tokens, 0),
-    a.input_tokens - ifnull(u.input_tokens, 0),
-    a.output_tokens - ifnull(u.output_tokens, 0),
-    a.cost_nanousd - ifnull(u.cost_nanousd, 0),
-    a.requests, a.tokens, a.input_tokens, a.output_tokens, a.cost_nanousd,
-    ifnull(u.unpriced, 0), 0
-FROM counted_analytics AS a LEFT JOIN used AS u USING (date, platform, model)
-UNION ALL
-SELECT u.date, u.platform, u.model, 0, 0, 0, 0, 0, u.requests, u.input_tokens + u.output_tokens,
-    u.input_tokens, u.output_tokens, u.cost_nanousd, u.unpriced, 1
-FROM used AS u LEFT JOIN counted_analytics AS a USING (date, platform, model)
-WHERE a.seq IS NULL
+SELECT date, platform, model, requests, tokens, input_tokens, output_tokens, cost_nanousd,
+    requests, tokens, input_tokens, output_tokens, cost_nanousd, 0
+FROM counted_analytics
+"""
+# Keys of usage rows that had no row in cost_analytics get one, by the trigger on cost_sums, for
+# which `computed` is 1; a migrated row stays as it is, to the last digit, until usage comes.
+_USED = """
+INSERT INTO cost_sums (
+    date, platform, model, requests, tokens, input_tokens, output_tokens, cost_nanousd, unpriced
+)
+SELECT date, platform, model, count(*), sum(input_tokens) + sum(output_tokens), sum(input_tokens),
+    sum(output_tokens), sum(cost_nanousd), sum(unpriced)
+FROM counted_usage GROUP BY date, platform, model
+ON CONFLICT (date, platform, model) DO UPDATE SET
+    opening_requests = opening_requests - excluded.requests,
+    opening_tokens = opening_tokens - excluded.tokens,
+    opening_input_tokens = opening_input_tokens - excluded.input_tokens,
+    opening_output_tokens = opening_output_tokens - excluded.output_tokens,
+    opening_cost_nanousd = opening_cost_nanousd - excluded.cost_nanousd,
+    unpriced = excluded.unpriced
 """
 
 
 def ensure_opened(connection: Connection) -> None:
     """Take the opening balances in the caller's transaction, unless they were taken before."""
     if connection.execute("SELECT 1 FROM cost_state").fetchone() is None:
-        connection.execute(_OPEN)
+        connection.execute(_SHOWN)
+        connection.execute(_USED)
         connection.execute("INSERT INTO cost_state VALUES (1, ?)", (iso_now(),))

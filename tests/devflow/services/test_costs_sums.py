@@ -191,6 +191,36 @@ def test_derived_columns_follow(db: Connection) -> None:
     assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (20, 30, 50)
 
 
+def _steps_to_open(keys: int) -> int:
+    """Return for how many hundreds of SQLite's instructions it opens so many keys of one day."""
+    hundreds = 0
+
+    def count() -> bool:
+        nonlocal hundreds
+        hundreds += 1
+        return False
+
+    with _fresh() as db:
+        numbers = f"WITH RECURSIVE k (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k LIMIT {keys})"
+        db.execute(
+            f"{numbers} INSERT INTO cost_analytics (date, platform, model, total_requests)"
+            " SELECT '2026-01-31', 'p', 'm' || n, 1 FROM k"
+        )
+        db.execute(
+            f"{numbers} INSERT INTO synthetic_usage (id, provider, agent_type, model, duration_ms,"
+            " created_at) SELECT n, 'p', 'a', 'm' || n, 0, '2026-01-31 10:00:00' FROM k"
+        )
+        db.set_progress_handler(count, 100)
+        ensure_opened(db)
+        db.set_progress_handler(None)
+        assert inconsistencies(db) == []
+    return hundreds
+
+
+def test_opening_takes_as_long_as_there_are_keys_for_everybody_waits_meanwhile() -> None:
+    assert _steps_to_open(4_000) < 6 * _steps_to_open(1_000)
+
+
 def test_what_migrated_sums_hold_beyond_their_usage_stays_the_opening_balance(
     db: Connection,
 ) -> None:
