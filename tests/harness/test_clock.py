@@ -179,7 +179,7 @@ def test_services_that_tell_by_the_clock_who_wrote_last_are_caught(
         description=mutant.breaks,
         fixture=FixtureSource(profile="as-planned"),
         path=mutant.defined_in,
-        live=LiveLoad(seconds=0.3, faults=(back,)),
+        live=LiveLoad(rate=None, seconds=1.0, faults=(back,)),
     )
     result = play(scenario, tmp_path / "out", candidate=Candidate.load(manifest))
     found = {finding.rule for finding in result.findings}
