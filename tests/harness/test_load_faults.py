@@ -37,7 +37,7 @@ FAULTY = Service(
 def judged(service: Running, folder: Path, database: Path, mix: dict[str, int]) -> CheckResult:
     log = folder / "log.jsonl"
     with Load({service.service.name: service.url}, log=log, connections=8, mix=mix) as load:
-        assert load.wait(answered=600, timeout_s=60)
+        assert load.wait(answered=2_000, timeout_s=60)
     history = read_history(log)
     place = holding(database, "legacy", prefix=load.prefix)
     return check(history, {"database-manager": place})
