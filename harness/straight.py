@@ -7,6 +7,7 @@ history of their own: what was acknowledged must be kept, and what a fence refus
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import random
@@ -357,7 +358,11 @@ class _Liner(_Thread):
     def _append(self, line: bytes) -> bool:
         """Append a line, or as much of it as a full disk takes: that stays there, as of any log."""
         written = 0
-        with suppress(OSError), self._path.open("ab", buffering=0) as file:
-            written = file.write(line)
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                written = file.write(line)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
         self.content += line[:written]
         return written == len(line)
