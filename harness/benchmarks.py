@@ -98,6 +98,6 @@ def _figures(document: dict[str, Any]) -> Iterator[Figure]:
         yield Figure(
             what=f"moving services {int(row['holds'])} times, requests {row['load']}",
             told=f"nobody was answered for {gap}, at quiet times for {quiet}; databases were"
-            f" locked for {locked}; {int(row['failed']):,} of {int(row['requests']):,} requests"
-            " failed",
+            f" locked for {locked}, with {float(row['written_per_s']):,.0f} writes a second;"
+            f" {int(row['failed']):,} of {int(row['requests']):,} requests failed",
         )

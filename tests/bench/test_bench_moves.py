@@ -16,9 +16,10 @@ def test_services_that_really_move_give_a_row_of_figures(monkeypatch: pytest.Mon
     assert row["requests"] > 100
     assert 0 < row["gap_ms_median"] <= row["gap_ms_p99"]
     assert 0 < row["locked_ms_median"] <= row["locked_ms_p99"]
+    assert row["written_per_s"] > 50, "others write as fast as is sensible while services move"
     *_, last = moves.move_lines(found)
     assert (
         last.split()[:8]
         == "100 a second, others past the gates {}".format(f"{row['requests']:,}").split()
     )
-    assert last.split()[8:10] == ["0", "6"]
+    assert last.split()[8:11] == ["0", f"{row['written_per_s']:,.0f}", "6"]
