@@ -23,7 +23,7 @@ from devflow.live.catching_up import behind, catch_up
 from devflow.live.control import GateControl
 from devflow.live.following import following
 from devflow.live.throttle import Throttle
-from devflow.migration.database import open_writable, transaction
+from devflow.migration.database import open_writable, transaction, wait_eagerly
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 
@@ -89,7 +89,7 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
         if authority_of(unified, service) == UNIFIED:
             gate.let_go(UNIFIED)
             return {}
-        unified.set_busy_timeout(_ms(limits.hold_s))
+        wait_eagerly(unified, limits.hold_s)
         for attempt in range(1, limits.attempts + 1):
             with suppress(_LateError, apsw.BusyError):
                 if source is not None:
@@ -159,7 +159,7 @@ def _opened(tree: Tree, source: str | None) -> Iterator[apsw.Connection | None]:
 @contextmanager
 def _locked(legacy: apsw.Connection, until: float) -> Iterator[bool]:
     """Hold the database's write lock within; yields whether it was fenced already."""
-    legacy.set_busy_timeout(_ms(until - time.perf_counter()))
+    wait_eagerly(legacy, until - time.perf_counter())
     try:
         legacy.execute("BEGIN IMMEDIATE")
     except apsw.BusyError as error:
@@ -183,10 +183,6 @@ def _back_out(
             with transaction(legacy):
                 capture.open_fence(legacy)
         gate.let_go(LEGACY)
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
 
 
 def _us(since: float) -> int:

@@ -40,6 +40,7 @@ from devflow.migration.database import (
     open_writable,
     remove,
     transaction,
+    wait_eagerly,
 )
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
@@ -198,7 +199,7 @@ def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
 def _give_back(tree: Tree, unified: apsw.Connection, gates: Gates, limits: Limits) -> Counts:
     with _legacy(tree) as legacy, closing(open_writable(sidecar_of(tree))) as sidecar:
         for connection in (unified, *legacy.values()):
-            connection.set_busy_timeout(round(limits.hold_s * 1000))
+            wait_eagerly(connection, limits.hold_s)
         moved = [name for name in SERVICES if authority_of(unified, name) == UNIFIED]
         for attempt in range(1, limits.attempts + 1):
             held: list[str] = []

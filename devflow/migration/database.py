@@ -32,10 +32,13 @@ __all__ = [
     "sync_directory",
     "transaction",
     "uri",
+    "wait_eagerly",
 ]
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
 _BUSY_MS = 10_000
+_LOOK_S, _LOOK_LATER_S = 0.000_5, 0.005
+_SOON = 100
 _ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
@@ -72,6 +75,24 @@ def open_source(path: Path, *, immutable: bool = False) -> apsw.Connection:
     connection.set_busy_timeout(_BUSY_MS)
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def wait_eagerly(connection: apsw.Connection, wait_s: float) -> None:
+    """Wait for each lock for up to `wait_s` seconds, and look for it all the while.
+
+    SQLite's own busy timeout looks ever more seldom, at last every tenth of a second: among others
+    who write without a pause it comes too late again and again, and clients wait for it.
+    """
+    until = 0.0
+
+    def look_again(times: int) -> bool:
+        nonlocal until
+        if not times:
+            until = time.monotonic() + wait_s
+        time.sleep(_LOOK_S if times < _SOON else _LOOK_LATER_S)
+        return time.monotonic() < until
+
+    connection.set_busy_handler(look_again)
 
 
 @contextmanager

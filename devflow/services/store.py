@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import apsw
 import sqlite_vec
 
+from devflow.migration.database import wait_eagerly
 from devflow.services.errors import ConflictError, UnavailableError
 
 __all__ = ["Connection", "Row", "Store", "one", "opened", "rows"]
@@ -28,7 +29,7 @@ __all__ = ["Connection", "Row", "Store", "one", "opened", "rows"]
 Connection = apsw.Connection
 Row = dict[str, Any]
 _Answer = TypeVar("_Answer")
-_BUSY_MS = 5_000
+_BUSY_S = 5.0
 _TOGETHER_MAX = 256
 _CACHE_KIB = 65_536
 
@@ -39,7 +40,7 @@ def opened(path: Path, *, writable: bool) -> Connection:
     # Readers open it writable, too, since a WAL needs its side files; query_only holds them back.
     where = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=rw"
     connection = apsw.Connection(where, flags=flags)
-    connection.set_busy_timeout(_BUSY_MS)
+    wait_eagerly(connection, _BUSY_S)
     # Before the journal mode: WAL with less than EXTRA can lose what was acknowledged.
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -128,6 +129,8 @@ class Store:
         self._thread.start()
         self._own = threading.local()
         self._readers: list[Connection] = []
+        self._spare: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        self._readers_max = readers
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="reader")
         self._closed = False
 
@@ -238,11 +241,23 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
+    def open_readers(self) -> None:
+        """Open now what reading threads open at their first query: who asks first need not wait."""
+        while len(self._readers) < self._readers_max:
+            self._open_reader()
+
+    def _open_reader(self) -> None:
+        connection = opened(self.path, writable=False)
+        self._readers.append(connection)
+        self._spare.put(connection)
+
     def _reader(self) -> Connection:
         connection: Connection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = opened(self.path, writable=False)
-            self._readers.append(connection)
+        while connection is None:
+            try:
+                connection = self._own.connection = self._spare.get_nowait()
+            except queue.Empty:
+                self._open_reader()
         return connection
 
 
