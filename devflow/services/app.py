@@ -104,6 +104,16 @@ StoreOf = Annotated[Store, Depends(_store_of)]
 SettingsOf = Annotated[Settings, Depends(_settings_of)]
 
 
+def _build_routes(app: FastAPI) -> None:
+    """Let FastAPI build its routes now, which it puts off until a request is matched with them.
+
+    Who asked first would wait for it: all clients, when a gate lets them through to this service.
+    """
+    nowhere = {"type": "http", "method": "GET", "path": "", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(nowhere)
+
+
 def create_app(service: Service, settings: Settings) -> FastAPI:
     """Return the application of `service` on the database that `settings` name."""
 
@@ -111,6 +121,8 @@ def create_app(service: Service, settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with Store(settings.db_path, allow=_allowing(service.name, settings)) as store:
             app.state.store = store
+            store.open_readers()
+            _build_routes(app)
             background = service.running(store, settings) if service.running else nullcontext()
             async with background as app.state.running:
                 _log.info("started", database=str(settings.db_path))

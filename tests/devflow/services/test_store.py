@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -68,6 +70,35 @@ def test_half_of_a_failed_write_is_gone(path: Path) -> None:
 def test_a_reader_cannot_write(path: Path) -> None:
     with Store(path) as store, pytest.raises(apsw.ReadOnlyError):
         store.read_now(lambda c: c.execute("INSERT INTO t (a) VALUES (1)").fetchall())
+
+
+def test_readers_are_open_before_anybody_asks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(path, readers=2) as store:
+        store.open_readers()
+
+        def refused(*_: object, **__: object) -> None:
+            raise AssertionError("a query opened a database")
+
+        monkeypatch.setattr("devflow.services.store.opened", refused)
+        both = threading.Barrier(2)
+
+        def read(connection: Connection) -> int:
+            both.wait(5)  # so that it is not one thread that answers twice
+            return len(connection.execute("SELECT * FROM t").fetchall())
+
+        async def twice() -> list[int]:
+            return await asyncio.gather(store.read(read), store.read(read))
+
+        assert asyncio.run(twice()) == [0, 0]
+
+
+def test_more_threads_read_than_were_thought_of(path: Path) -> None:
+    with Store(path, readers=1) as store:
+        store.open_readers()
+        assert store.read_now(lambda c: rows(c, "SELECT * FROM t")) == []
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(store.read_now, lambda c: rows(c, "SELECT * FROM t"))
+            assert asked.result(5) == []
 
 
 def test_a_lock_held_elsewhere_is_told_as_such(path: Path) -> None:
