@@ -148,7 +148,7 @@ def _attempt(
 @contextmanager
 def _opened(tree: Tree, source: str | None) -> Iterator[apsw.Connection | None]:
     """Open the source's database, its schema read, before anybody waits; None: there is none."""
-    if source is None or tree.state(source) != "sqlite":
+    if source is None or not tree.has_database(source):
         yield None
         return
     with closing(open_writable(tree.path(source))) as legacy:

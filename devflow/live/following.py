@@ -24,7 +24,7 @@ def following(tree: Tree, unified: Path) -> Iterator[apsw.Connection]:
         connection.execute("PRAGMA foreign_keys = OFF")
         for source in SOURCES:
             path = tree.path(source)
-            is_there = path != unified and tree.state(source) == "sqlite"
+            is_there = path != unified and tree.has_database(source)
             # A transaction here must never lock a source: a writable attachment would.
             where = uri(path, mode="ro") if is_there else ":memory:"
             connection.execute(f"ATTACH ? AS src_{source}", (where,))
@@ -63,7 +63,7 @@ def check_unbroken(tree: Tree, captured: Mapping[str, int]) -> None:
     What was approved is the backup; only an unbroken log ties what is there now to it.
     """
     for source, first in captured.items():
-        if tree.state(source) != "sqlite":
+        if not tree.has_database(source):
             continue
         with closing(open_source(tree.path(source))) as connection:
             if capture.is_installed(connection) and not capture.is_unbroken(connection, first):
@@ -78,7 +78,7 @@ def end_capture(tree: Tree) -> dict[str, int]:
     """Take every trace of the capture and of the drains out of the sources, the fence included."""
     databases = 0
     for source in SOURCES:
-        if tree.state(source) == "sqlite":
+        if tree.has_database(source):
             with closing(open_writable(tree.path(source))) as connection:
                 forget(connection)
                 if capture.is_installed(connection):

@@ -84,7 +84,7 @@ def _unified(tree: Tree) -> Iterator[apsw.Connection | None]:
 
     None where the root is no unified database.
     """
-    if tree.state("root") != "sqlite":
+    if not tree.has_database("root"):
         yield None
         return
     with closing(open_writable(tree.path("root"))) as root:
@@ -104,7 +104,7 @@ def _legacy(tree: Tree) -> Iterator[dict[str, apsw.Connection]]:
     with ExitStack() as stack:
         legacy = {}
         for source in ("legacy", "vector"):
-            if tree.state(source) == "sqlite":
+            if tree.has_database(source):
                 legacy[source] = stack.enter_context(closing(open_writable(tree.path(source))))
         if returning_root(tree).exists():
             legacy["root"] = stack.enter_context(closing(open_writable(returning_root(tree))))
@@ -280,7 +280,7 @@ def _drain_and_pass(
 
 def _open_fences(tree: Tree) -> None:
     for source in SOURCE_OF.values():
-        if tree.state(source) == "sqlite":
+        if tree.has_database(source):
             with closing(open_writable(tree.path(source))) as legacy:
                 if capture.is_fenced(legacy):
                     with transaction(legacy):

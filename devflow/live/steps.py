@@ -209,7 +209,7 @@ class _Near:
 
 def _keep_root(tree: Tree) -> int:
     """Keep a copy of the root for the way back; return up to where its writes were noted."""
-    if tree.state("root") != "sqlite":
+    if not tree.has_database("root"):
         return 0
     copy = returning.returning_root(tree)
     remove(copy)

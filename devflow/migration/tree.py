@@ -85,13 +85,17 @@ class Tree:
             return "missing"
         if not path.is_file():
             raise MigrationError("not-a-database", f"{path} is no file; move it away and retry")
-        wal = path.with_name(path.name + "-wal")
-        if path.stat().st_size == 0 and not (wal.exists() and wal.stat().st_size):
+        if not self.has_database(name):
             return "empty"
         if not _is_database(path):
             text = f"{path} is no SQLite database; restore it from a backup or move it away"
             raise MigrationError("not-a-database", text)
         return "sqlite"
+
+    def has_database(self, name: str) -> bool:
+        """Return whether a source holds anything: a database, where `check` let it pass."""
+        path = self.path(name)
+        return _size(path) > 0 or (path.exists() and _size(path.with_name(path.name + "-wal")) > 0)
 
     def check(self) -> dict[str, str]:
         """Return each source's state, its schema read; raises `MigrationError` where it can't."""
@@ -135,6 +139,13 @@ class Tree:
         if encoding != "UTF-8":
             text = f"{path} is encoded in {encoding}; dump and load it as UTF-8 and retry"
             raise MigrationError("encoding", text)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a log is removed by whoever closes its database last
+        return 0
 
 
 def _is_database(path: Path) -> bool:

@@ -18,7 +18,7 @@ from test_live_catching_up import copied
 from devflow.live.authority import LEGACY, SERVICES, SOURCE_OF, Authority
 from devflow.live.cutover import Limits
 from devflow.live.steps import live_way
-from devflow.migration.database import remove, transaction
+from devflow.migration.database import SIDE_FILES, open_writable, remove, transaction
 from devflow.migration.phases import Step
 from devflow.migration.tree import Tree
 from devflow.services.database_manager.legacy import memory as memories
@@ -148,7 +148,21 @@ def laid(beginning: str, rows: int) -> Path:
 
 @functools.cache
 def template(beginning: str, rows: int) -> Path:
-    """Return a tree that real steps have brought so far, with so many rows of each kind."""
+    """Return a tree that real steps have brought so far, with so many rows of each kind.
+
+    Its databases alone, at rest: a run copies all of it, and its steps read nothing else.
+    """
+    folder = _made(beginning, rows)
+    for file in [file for file in folder.rglob("*") if file.is_file()]:
+        if file.suffix == ".sqlite":
+            open_writable(file).close()  # who could only read it has left the files of its log
+        elif not file.name.endswith(SIDE_FILES):
+            file.unlink()
+    assert {file.suffix for file in folder.rglob("*") if file.is_file()} == {".sqlite"}
+    return folder
+
+
+def _made(beginning: str, rows: int) -> Path:
     folder = _folder() / f"{beginning}-{rows}"
     if beginning == "none":
         tree = LegacyTree.make(folder)
@@ -186,14 +200,12 @@ def template(beginning: str, rows: int) -> Path:
     return folder
 
 
-def schema_of(connection: apsw.Connection) -> list[object]:
-    return list(
-        connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2")
-    )
+def schema_of(connection: apsw.Connection) -> set[object]:
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
 
 
 @functools.cache
-def schemas_of(folder: Path) -> dict[str, list[object]]:
+def schemas_of(folder: Path) -> dict[str, set[object]]:
     """Return the schema of each legacy database of a template."""
     found = {}
     for source in ("root", "legacy", "vector"):
