@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -46,6 +47,7 @@ from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 
 __all__ = [
+    "Databases",
     "drain_live",
     "export_writes",
     "forget",
@@ -125,17 +127,58 @@ def _flowing(
     return {source: connection for source, connection in legacy.items() if source not in own}
 
 
-def drain_live(tree: Tree) -> Counts:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The databases between which writes flow back."""
+
+    unified: apsw.Connection
+    legacy: Mapping[str, apsw.Connection]
+    sidecar: apsw.Connection
+
+
+class Databases:
+    """What the way back reads and writes, kept open from its drain to where requests are held.
+
+    Who opens a database reads its schema first, and compiles each statement: clients need not wait
+    for that.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._kept: _Opened | None = None
+
+    @contextmanager
+    def opened(self, tree: Tree, *, keep: bool = False) -> Iterator[_Opened | None]:
+        """Yield them, opened if need be, and `keep` them open for the next who asks.
+
+        None where there is no unified database, or nobody notes what is written to it.
+        """
+        with self._stack.pop_all() as stack:
+            opened, self._kept = self._kept or _open(tree, stack), None
+            yield opened
+            if keep:
+                self._stack, self._kept = stack.pop_all(), opened
+
+
+def _open(tree: Tree, stack: ExitStack) -> _Opened | None:
+    unified = stack.enter_context(_captured(tree))
+    if unified is None:
+        return None
+    legacy = stack.enter_context(_legacy(tree))
+    return _Opened(unified, legacy, stack.enter_context(closing(open_writable(sidecar_of(tree)))))
+
+
+def drain_live(tree: Tree, databases: Databases) -> Counts:
     """Bring the legacy databases near to the unified one, which still serves."""
-    with _captured(tree) as unified:
-        return {} if unified is None else _drain(tree, unified, for_good=True)
+    with databases.opened(tree, keep=True) as opened:
+        return {} if opened is None else _drain(opened, for_good=True)
 
 
-def _drain(tree: Tree, unified: apsw.Connection, *, for_good: bool) -> Counts:
+def _drain(opened: _Opened, *, for_good: bool) -> Counts:
     """Drain into those whose services rest; what others would take is kept beside `for_good`."""
-    with _legacy(tree) as legacy, closing(open_writable(sidecar_of(tree))) as sidecar:
-        flowing = _flowing(unified, legacy)
-        return _come_near(unified, flowing if for_good else legacy, sidecar, set(flowing))
+    flowing = _flowing(opened.unified, opened.legacy)
+    takers = flowing if for_good else opened.legacy
+    return _come_near(opened.unified, takers, opened.sidecar, set(flowing))
 
 
 def _come_near(
@@ -161,12 +204,12 @@ def prove(tree: Tree) -> Counts:
 
     Raises `MigrationError` where it cannot: then no cutover begins.
     """
-    with _captured(tree) as unified:
-        if unified is None:
+    with Databases().opened(tree) as opened:
+        if opened is None:
             text = f"nobody notes what is written to {tree.path('root')}; roll back and begin anew"
             raise MigrationError("no-way-back", text, definite=False)
         _check_root(tree)
-        return _drain(tree, unified, for_good=False)
+        return _drain(opened, for_good=False)
 
 
 def _check_root(tree: Tree) -> None:
@@ -183,44 +226,41 @@ def _check_root(tree: Tree) -> None:
             raise MigrationError("no-way-back", text, definite=False)
 
 
-def give_back(tree: Tree, gates: Gates, limits: Limits) -> Counts:
+def give_back(tree: Tree, databases: Databases, gates: Gates, limits: Limits) -> Counts:
     """Let the legacy services answer again; return how long requests were held.
 
     Raises `MigrationError`, with the unified services answering as before, when no attempt was
     short enough.
     """
-    with _captured(tree) as unified:
-        if unified is not None:
-            return _give_back(tree, unified, gates, limits)
+    with databases.opened(tree) as opened:
+        if opened is not None:
+            return _give_back(opened, gates, limits)
     _open_fences(tree)
     return {}
 
 
-def _give_back(tree: Tree, unified: apsw.Connection, gates: Gates, limits: Limits) -> Counts:
-    with _legacy(tree) as legacy, closing(open_writable(sidecar_of(tree))) as sidecar:
-        for connection in (unified, *legacy.values()):
-            wait_eagerly(connection, limits.hold_s)
-        moved = [name for name in SERVICES if authority_of(unified, name) == UNIFIED]
-        for attempt in range(1, limits.attempts + 1):
-            held: list[str] = []
-            try:
-                flowing = _flowing(unified, legacy)
-                _come_near(unified, flowing, sidecar, set(flowing))
-                begun = time.perf_counter()
-                for name in moved:
-                    if not _hold(gates[name], limits):
-                        raise _LateError
-                    held.append(name)
-                asked = [gates[name] for name in moved]
-                _drain_and_pass(unified, legacy, sidecar, asked, limits)
-                _let_go(gates, gates, LEGACY)
-                held_us = round((time.perf_counter() - begun) * 1_000_000)
-                return {"attempts": attempt, "held us": held_us}
-            except (apsw.BusyError, _LateError):
-                pass  # tried again below, and told where no attempt was short enough
-            finally:
-                _let_go_unmoved(gates, held, unified)
-            time.sleep(limits.pause_s)
+def _give_back(opened: _Opened, gates: Gates, limits: Limits) -> Counts:
+    for connection in (opened.unified, *opened.legacy.values()):
+        wait_eagerly(connection, limits.hold_s)
+    moved = [name for name in SERVICES if authority_of(opened.unified, name) == UNIFIED]
+    for attempt in range(1, limits.attempts + 1):
+        held: list[str] = []
+        try:
+            _drain(opened, for_good=True)
+            begun = time.perf_counter()
+            for name in moved:
+                if not _hold(gates[name], limits):
+                    raise _LateError
+                held.append(name)
+            _drain_and_pass(opened, [gates[name] for name in moved], limits)
+            _let_go(gates, gates, LEGACY)
+            held_us = round((time.perf_counter() - begun) * 1_000_000)
+            return {"attempts": attempt, "held us": held_us}
+        except (apsw.BusyError, _LateError):
+            pass  # tried again below, and told where no attempt was short enough
+        finally:
+            _let_go_unmoved(gates, held, opened.unified)
+        time.sleep(limits.pause_s)
     text = (
         f"the services could not be given back: {limits.attempts} times their requests or the"
         f" database were not free within {limits.hold_s:g} s. They go on as before; try again"
@@ -249,21 +289,16 @@ def _let_go_unmoved(gates: Gates, held: list[str], unified: apsw.Connection) -> 
         _let_go(gates, [name for name in held if authority_of(unified, name) == UNIFIED], UNIFIED)
 
 
-def _drain_and_pass(
-    unified: apsw.Connection,
-    legacy: Mapping[str, apsw.Connection],
-    sidecar: apsw.Connection,
-    asked: list[GateControl],
-    limits: Limits,
-) -> None:
+def _drain_and_pass(opened: _Opened, asked: list[GateControl], limits: Limits) -> None:
     """Lock everything, drain the rest behind the lock, and let the legacy side answer.
 
     The gates in `asked` are asked once more at the end: one that opened by itself, because its
     lease ended or it was started anew, lets requests through to the unified side.
     """
     until = time.perf_counter() + limits.lease_s / 2
+    unified, legacy = opened.unified, opened.legacy
     unified.execute("BEGIN IMMEDIATE")
-    reverse.drain_all(unified, _flowing(unified, legacy), sidecar=sidecar)
+    reverse.drain_all(unified, _flowing(unified, legacy), sidecar=opened.sidecar)
     with ExitStack() as fences:
         for source in SOURCE_OF.values():
             if source in legacy and capture.is_fenced(legacy[source]):

@@ -97,13 +97,11 @@ def live_way(gates: Gates, limits: Limits | None = None) -> Way:
 
 
 def _keeping(gates: Gates, limits: Limits) -> tuple[Step, ...]:
+    databases = returning.Databases()
+    give_back = partial(returning.give_back, databases=databases, gates=gates, limits=limits)
     return (
-        Step("rollback", "rollback.drain", returning.drain_live),
-        Step(
-            "rollback",
-            "rollback.services",
-            partial(returning.give_back, gates=gates, limits=limits),
-        ),
+        Step("rollback", "rollback.drain", partial(returning.drain_live, databases=databases)),
+        Step("rollback", "rollback.services", give_back),
         Step("rollback", "rollback.root", returning.put_root_back),
         Step("rollback", "rollback.capture", _end_capture),
         phases.FILES,

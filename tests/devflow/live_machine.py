@@ -103,8 +103,11 @@ class LiveMachine(RuleBasedStateMachine):
         self.open[ROOT] = opened(self.tree.path("root"), writable=True)
         sides = self._sides(unified=self._is_unified(), fenced=self._fenced())
         self.gates = {name: Gate(name, self.tree, sides[name]) for name in SERVICES}
-        self.steps = steps_of(self.tree, self.gates)
+        self._take_steps()
         self.keeping = [name for name in self.steps if name.startswith("rollback.")][:4]
+
+    def _take_steps(self) -> None:
+        self.steps = steps_of(self.tree, self.gates)
 
     @property
     def tree(self) -> Tree:
@@ -180,6 +183,7 @@ class LiveMachine(RuleBasedStateMachine):
                 do()
         except KilledError:
             self.reached.add("kills")
+            self._take_steps()  # another process goes on, which has nothing open
             return False
         except MigrationError as error:
             assert error.code in ("cutover-late", "rollback-late"), error

@@ -119,7 +119,7 @@ def test_draining_ends_where_more_is_written_than_can_be_drained(
         return reverse.Drained(behind=500)
 
     monkeypatch.setattr(reverse, "drain", never_nearer)
-    returning.drain_live(at)
+    returning.drain_live(at, returning.Databases())
     assert 0 < rounds < 20
     with closing(open_source(at.path("root"))) as unified:
         returning._Near(at, unified).bring()
