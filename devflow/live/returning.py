@@ -144,6 +144,7 @@ class Databases:
     """
 
     def __init__(self) -> None:
+        """Nothing is open yet."""
         self._stack = ExitStack()
         self._kept: _Opened | None = None
 
