@@ -39,7 +39,7 @@ class Pace:
         return f"{said}, others past the gates" if self.straight else said
 
 
-LOADS = (Pace(200.0), Pace(400.0), Pace(200.0, straight=True), Pace(None))
+LOADS = (Pace(200.0), Pace(400.0), Pace(400.0, straight=True), Pace(None))
 
 
 def measure_moves(*, rounds: int, seed: int, say: Callable[[str], None]) -> list[Told]:
