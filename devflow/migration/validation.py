@@ -73,6 +73,10 @@ def _out_of_step(connection: apsw.Connection) -> Iterator[tuple[str, apsw.Error]
     for name in _FULL_TEXT:
         try:
             connection.execute(f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)")
+        except apsw.BusyError as error:  # SQLite checks it behind the write lock
+            path = connection.db_filename("main")
+            text = f"{path} is locked by another process; let that end and apply again"
+            raise MigrationError("locked", text, definite=False) from error
         except apsw.Error as error:
             yield name, error
 
