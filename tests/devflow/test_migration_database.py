@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
+from devflow_tree import LegacyTree
 
+from devflow.migration import database, validation
 from devflow.migration.database import open_writable, transaction, wait_eagerly
+from devflow.migration.errors import MigrationError
+from devflow.migration.tree import Tree
 
 
 @pytest.fixture
@@ -45,3 +49,20 @@ def test_a_lock_that_stays_is_given_up_each_time(holder: apsw.Connection, tmp_pa
         holder.execute("ROLLBACK")
         with transaction(other):
             other.execute("INSERT INTO t VALUES (2)")
+
+
+@pytest.mark.parametrize("check", [validation.check_integrity, validation.fill_indexes])
+def test_a_lock_that_is_held_elsewhere_is_no_damage(
+    check: Callable[[Tree], Mapping[str, int]], tree: LegacyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.apply("cutover")
+    monkeypatch.setattr(database, "_BUSY_MS", 50)
+    at = Tree.at(tree.directory)
+    with closing(open_writable(tree.root)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(MigrationError, match="is locked by another process") as caught:
+            check(at)
+        other.execute("ROLLBACK")
+    assert (caught.value.code, caught.value.definite) == ("locked", False)
+    check(at)
+    tree.apply()

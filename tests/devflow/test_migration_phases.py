@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import apsw
@@ -22,9 +22,8 @@ from devflow_tree import (
     values,
 )
 
-from devflow.migration import database, phases, validation
+from devflow.migration import database, phases
 from devflow.migration.errors import MigrationError
-from devflow.migration.tree import Tree
 
 STEPS = tuple(step.name for step in phases.STEPS)
 ROLLBACK = tuple(step.name for step in phases.AT_REST.back)
@@ -304,25 +303,6 @@ def test_a_unified_database_that_lost_something_fails_its_validation(
     assert (filled.directory / "data").exists()
     filled.rollback()
     assert filled.state == before.state
-
-
-@pytest.mark.parametrize("check", [validation.check_integrity, validation.fill_indexes])
-def test_a_lock_that_is_held_elsewhere_is_no_damage(
-    check: Callable[[Tree], Mapping[str, int]],
-    filled: LegacyTree,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    filled.apply("cutover")
-    monkeypatch.setattr(database, "_BUSY_MS", 50)
-    at = Tree.at(filled.directory)
-    with opened(filled.root) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(MigrationError, match="is locked by another process") as caught:
-            check(at)
-        other.execute("ROLLBACK")
-    assert (caught.value.code, caught.value.definite) == ("locked", False)
-    check(at)
-    filled.apply()
 
 
 # Killed ----------------------------------------------------------------------------------------
