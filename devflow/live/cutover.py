@@ -23,7 +23,12 @@ from devflow.live.catching_up import behind, catch_up
 from devflow.live.control import GateControl
 from devflow.live.following import following
 from devflow.live.throttle import Throttle
-from devflow.migration.database import open_writable, transaction, wait_eagerly
+from devflow.migration.database import (
+    open_writable,
+    transaction,
+    wait_eagerly,
+    wait_until_free,
+)
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
 
@@ -89,12 +94,15 @@ def cut_over(tree: Tree, service: str, gate: GateControl, limits: Limits) -> dic
         if authority_of(unified, service) == UNIFIED:
             gate.let_go(UNIFIED)
             return {}
-        wait_eagerly(unified, limits.hold_s)
+        locked = [unified] if legacy is None else [unified, legacy]
+        for connection in locked:
+            wait_eagerly(connection, limits.hold_s)
         for attempt in range(1, limits.attempts + 1):
             with suppress(_LateError, apsw.BusyError):
                 if source is not None:
                     follow(unified, source, near=NEAR, before_each=Throttle([gate]).wait)
                     follow(unified, source, near=_AT_HAND)
+                wait_until_free(*locked)  # clients need not wait for what others have begun
                 return {"attempts": attempt, **_attempt(unified, legacy, service, gate, limits)}
             time.sleep(limits.pause_s)
     text = (

@@ -42,6 +42,7 @@ from devflow.migration.database import (
     remove,
     transaction,
     wait_eagerly,
+    wait_until_free,
 )
 from devflow.migration.errors import MigrationError
 from devflow.migration.tree import Tree
@@ -241,13 +242,15 @@ def give_back(tree: Tree, databases: Databases, gates: Gates, limits: Limits) ->
 
 
 def _give_back(opened: _Opened, gates: Gates, limits: Limits) -> Counts:
-    for connection in (opened.unified, *opened.legacy.values()):
+    locked = (opened.unified, *opened.legacy.values())
+    for connection in locked:
         wait_eagerly(connection, limits.hold_s)
     moved = [name for name in SERVICES if authority_of(opened.unified, name) == UNIFIED]
     for attempt in range(1, limits.attempts + 1):
         held: list[str] = []
         try:
             _drain(opened, for_good=True)
+            wait_until_free(*locked)
             begun = time.perf_counter()
             for name in moved:
                 if not _hold(gates[name], limits):

@@ -33,6 +33,7 @@ __all__ = [
     "transaction",
     "uri",
     "wait_eagerly",
+    "wait_until_free",
 ]
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -106,6 +107,16 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def wait_until_free(*connections: apsw.Connection) -> None:
+    """Wait until each could be written to, one after the other; nothing stays locked.
+
+    Raises `apsw.BusyError` as the connection's own waiting does.
+    """
+    for connection in connections:
+        with transaction(connection):
+            pass
 
 
 def back_up(

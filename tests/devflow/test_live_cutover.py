@@ -123,20 +123,34 @@ def test_a_service_moves_and_no_request_fails(tree: LegacyTree, tmp_path: Path) 
     assert counts["held us"] >= counts["locked us"] > 0
 
 
-def test_a_locked_database_puts_the_cutover_off_and_clients_go_on(
-    tree: LegacyTree, tmp_path: Path
+class _Counting(GateControl):
+    """A gate that counts how often it was held."""
+
+    def __init__(self, gate: GateControl) -> None:
+        super().__init__(gate.service, gate.port)
+        self.held = 0
+
+    def hold(self, **limits: float) -> bool:
+        self.held += 1
+        return super().hold(**limits)
+
+
+@pytest.mark.parametrize("source", ["legacy", "root"])
+def test_a_locked_database_puts_the_cutover_off_and_clients_do_not_wait_for_it(
+    source: str, tree: LegacyTree, tmp_path: Path
 ) -> None:
     at = place(tree)
     limits = Limits(hold_s=0.2, attempts=2, pause_s=0.01)
     with fronted(tree, tmp_path) as front, contextlib.ExitStack() as stack:
-        connection = stack.enter_context(contextlib.closing(_locking(tree.path("legacy"))))
+        connection = stack.enter_context(contextlib.closing(_locking(tree.path(source))))
+        gate = _Counting(front.gate)
         with pytest.raises(Exception, match="could not be moved"):
-            cut_over(at, "database-manager", front.gate, limits)
-        assert front.gate.state()["side"] == LEGACY
+            cut_over(at, "database-manager", gate, limits)
+        assert (front.gate.state()["side"], gate.held) == (LEGACY, 0)
         connection.execute("ROLLBACK")
         assert httpx.get(front.url + "/memory").status_code == 200
-        cut_over(at, "database-manager", front.gate, limits)
-        assert front.gate.state()["side"] == UNIFIED
+        cut_over(at, "database-manager", gate, limits)
+        assert (front.gate.state()["side"], gate.held) == (UNIFIED, 1)
 
 
 def _locking(path: Path) -> apsw.Connection:

@@ -354,6 +354,8 @@ def test_a_cutover_waits_for_no_lock_behind_its_fence(source: str, moving: Movin
 def test_a_way_back_that_finds_a_database_locked_leaves_the_services_where_they_are(
     source: str, moved: Moving, returned: dict[str, object]
 ) -> None:
+    for gate in moved.gates.values():
+        gate.side = UNIFIED
     drained = threading.Event()
     way = live_way(moved.gates, LIMITS)
 
