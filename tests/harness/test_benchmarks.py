@@ -82,6 +82,7 @@ def test_what_moving_services_costs_is_told_beside_quiet_times(tmp_path: Path) -
         for what, milliseconds in (("gap_ms", 8.04), ("quiet_gap_ms", 2.5), ("locked_ms", 1.0))
         for share in ("median", "p99")
     }
+    figures["written_per_s"] = 81.4
     moved = {"load": "200 a second", "holds": 36, "requests": 10_231, "failed": 0, **figures}
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(_measured(serving=[], moves=[moved])))
@@ -91,8 +92,8 @@ def test_what_moving_services_costs_is_told_beside_quiet_times(tmp_path: Path) -
     assert figure.what == "moving services 36 times, requests 200 a second"
     assert figure.told == (
         "nobody was answered for 8.0 ms (8 at the 99th percentile), at quiet times for 2.5 ms"
-        " (2 at the 99th percentile); databases were locked for 1.0 ms (1 at the 99th percentile);"
-        " 0 of 10,231 requests failed"
+        " (2 at the 99th percentile); databases were locked for 1.0 ms (1 at the 99th percentile),"
+        " with 81 writes a second; 0 of 10,231 requests failed"
     )
 
 
