@@ -19,6 +19,7 @@ from browser import chromium  # noqa: E402 - the tests' browser is the one that 
 
 WIDTH, MARGIN, HEIGHT_MAX = 1080, 14, 760
 APPROVALS = "approvals/approvals.html"
+MOVED = '#load .card:has(h3:text-is("there-and-back"))'
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ PICTURES = (
     Picture("checks.png", "rehearsal", "#checks .card >> nth=2", "#checks .card >> nth=3"),
     Picture("not-examined.png", "gate", "#checks-title", "#checks .cut >> nth=-1"),
     Picture("ledger.png", "rehearsal", "#ledger-title", "#ledger tbody tr >> nth=7"),
-    Picture("under-load.png", "gate", "#load-title", "#load figure >> nth=0"),
+    Picture("under-load.png", "gate", f"{MOVED} header", f"{MOVED} figure >> nth=0"),
     Picture("bound.png", "rehearsal", "#bound .subjects", "#bound .subjects tbody tr >> nth=-1"),
     Picture(
         "approvals.png", "rehearsal", "#demands .scroll", "#signatures .card >> nth=0", APPROVALS
