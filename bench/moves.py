@@ -60,9 +60,9 @@ def _measured(pace: Pace, rounds: int, seed: int, say: Callable[[str], None]) ->
     )
     with tempfile.TemporaryDirectory(dir=working_directory(), prefix="moves-") as folder:
         result = play(story, Path(folder))
+        if result.verdict is not Verdict.VALID:
+            raise SystemExit(f"bench: moving services, {pace}, was {result.verdict}")
         written = _written_per_s(Path(folder) / "run")
-    if result.verdict is not Verdict.VALID:
-        raise SystemExit(f"bench: moving services, {pace}, was {result.verdict}")
     say(f"moved services, {pace}")
     felt = next(check for check in result.results if check.checker == "downtime")
     return {
