@@ -26,8 +26,12 @@ __all__ = [
 LEGACY, UNIFIED = "legacy", "unified"
 NOBODY = "nobody"
 """In a side's place while a backup is restored under both."""
-SERVICES = ("database-manager", "vector-memory", "model-registry")
-"""The services that have something to move, in the order in which they are moved."""
+SERVICES = ("vector-memory", "model-registry", "database-manager")
+"""The services that have something to move, in the order in which they are moved.
+
+The Database Manager comes last: the first usage that it records afterwards takes the opening
+balances of all costs, and no requests are to be held while everybody who writes waits for that.
+"""
 SOURCE_OF = {"database-manager": "legacy", "vector-memory": "vector"}
 """Which database each legacy service writes to; the Model Registry keeps none."""
 _BUSY_MS = 2_000

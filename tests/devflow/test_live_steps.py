@@ -41,6 +41,8 @@ WRITES_AFTER = (
     "DELETE FROM sessions",
     "INSERT INTO sessions (id, name, created_at, updated_at) VALUES ('s', 'late', 'x', 'y')",
 )
+SAID_OF_VECTORS = "UPDATE vector_memories SET content = 'just said'"
+"""A note for the service that is moved first."""
 
 
 class Gate(GateControl):
@@ -201,10 +203,11 @@ def test_a_shadow_killed_in_its_midst_is_made_and_put_all_the_same(
 def test_a_cutover_killed_in_its_midst_comes_through_when_it_is_run_again(
     point: str, moving: Moving
 ) -> None:
+    written(moving.tree.path("vector"), SAID_OF_VECTORS)
     assert killed_at(point, lambda: moving.apply("cutover"))
     # A fence is set only where the lock on the other side was had: nobody answers in between.
-    fenced = values(moving.tree.path("legacy"), f"SELECT count(*) FROM {capture.FENCE}") == [(1,)]
-    assert moving.answering("database-manager") == (None if fenced else LEGACY)
+    fenced = values(moving.tree.path("vector"), f"SELECT count(*) FROM {capture.FENCE}") == [(1,)]
+    assert moving.answering("vector-memory") == (None if fenced else LEGACY)
     moving.apply("validate")
     assert_moved(moving.tree)
     assert {gate.side for gate in moving.gates.values()} == {UNIFIED}
@@ -260,17 +263,17 @@ def test_a_way_back_amid_the_cutovers_leaves_the_services_alone_that_did_not_mov
     moving: Moving,
 ) -> None:
     assert killed_at("before live.steps:cut_over", lambda: moving.apply("cutover"))
-    moving.gates["vector-memory"].opens_by_itself = LIMITS.attempts
-    with pytest.raises(MigrationError, match="vector-memory could not be moved"):
+    moving.gates["database-manager"].opens_by_itself = LIMITS.attempts
+    with pytest.raises(MigrationError, match="database-manager could not be moved"):
         moving.apply("cutover")
-    assert moving.answering("database-manager") == UNIFIED
-    written(moving.tree.root, WRITES_AFTER[0])
-    written(moving.tree.path("vector"), "UPDATE vector_memories SET content = 'own words'")
+    assert moving.answering("vector-memory") == UNIFIED
+    written(moving.tree.root, "UPDATE memory_blocks SET content = 'told later' WHERE id = 'v1'")
+    written(moving.tree.path("legacy"), "UPDATE task_contexts SET title = 'own words'")
     moving.rollback()
-    found = values(moving.tree.path("legacy"), "SELECT title FROM task_contexts WHERE id = 't2'")
-    assert found == [("told later",)]
-    contents = values(moving.tree.path("vector"), "SELECT DISTINCT content FROM vector_memories")
-    assert contents == [("own words",)]
+    contents = "SELECT content FROM vector_memories WHERE id = 'v1'"
+    assert values(moving.tree.path("vector"), contents) == [("told later",)]
+    titles = "SELECT DISTINCT title FROM task_contexts"
+    assert values(moving.tree.path("legacy"), titles) == [("own words",)]
     assert {gate.side for gate in moving.gates.values()} == {LEGACY}
 
 
@@ -340,11 +343,11 @@ def locked(path: Path) -> Iterator[apsw.Connection]:
             connection.execute("ROLLBACK")
 
 
-@pytest.mark.parametrize("source", ["root", "legacy"])
+@pytest.mark.parametrize("source", ["root", "vector"])
 def test_a_cutover_waits_for_no_lock_behind_its_fence(source: str, moving: Moving) -> None:
     with locked(moving.tree.path(source)), pytest.raises(MigrationError, match="could not be move"):
         moving.apply("cutover")
-    assert moving.answering("database-manager") == LEGACY
+    assert moving.answering("vector-memory") == LEGACY
     assert {gate.side for gate in moving.gates.values()} == {LEGACY}
     moving.apply("validate")
     assert_moved(moving.tree)
