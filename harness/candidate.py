@@ -22,6 +22,7 @@ from harness.candidate_process import LineProcess
 from harness.candidate_services import Live, Service, read_live, read_services
 from harness.candidate_speech import PHASES, Driver, Event, Lockstep, Outcome, Session, request
 from harness.errors import BadInputError
+from harness.model import COMMAND_S
 from harness.suggest import did_you_mean, unknown_key
 
 __all__ = [
@@ -76,7 +77,7 @@ class Candidate:
     services: tuple[Service, ...] = ()
     image: Image | None = None
     live: Live | None = None
-    timeout_s: float = 120.0
+    timeout_s: float = COMMAND_S
 
     @classmethod
     def load(cls, manifest: Path = DEFAULT_MANIFEST) -> Candidate:

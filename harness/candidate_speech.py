@@ -144,7 +144,8 @@ class Conversation:
                 self.late = True
                 self.violation(
                     "deadline",
-                    f"the candidate was ended after {self._timeout_s:g} s: {error}",
+                    f"the candidate was ended after {self._timeout_s:g} s: {error}; --timeout"
+                    " of rehearse and scenario gives each command longer",
                 )
                 self._process.kill()
                 return None

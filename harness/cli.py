@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from harness.errors import ExitCode, HarnessError
+from harness.model import COMMAND_S
 from harness.signing import EXIT_CODES, approve, keygen, verify
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["cli", "main"]
 
 _SHOWN_FINDINGS = 20
+_WEEK_S = 604_800
 _FOLDER = click.Path(path_type=Path)
 _C = TypeVar("_C", bound=Callable[..., Any])
 
@@ -106,6 +108,19 @@ def _key(command: _C) -> _C:
     )(command)
 
 
+def _timeout(command: _C) -> _C:
+    """Add --timeout: how long the candidate may take."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.IntRange(1, _WEEK_S),
+        default=COMMAND_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one command of the candidate may take.",
+    )(command)
+
+
 def _folder(out: Path | None, what: str) -> Path:
     """Return the folder to report in; by default one of its own below reports/."""
     if out is not None:
@@ -141,6 +156,7 @@ def _line(finding: Any) -> str:
 @click.option("--source", type=_FOLDER, required=True, help="Root of a DevFlow tree; only read.")
 @click.option("--candidate", type=_FOLDER, help="The candidate's manifest [default: devflow's].")
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@_timeout
 @_out
 @_key
 @_json
@@ -149,6 +165,7 @@ def rehearse(
     source: Path,
     candidate: Path | None,
     profile: str,
+    timeout_s: int,
     out: Path | None,
     key: Path | None,
     as_json: bool,
@@ -163,6 +180,7 @@ def rehearse(
         _folder(out, "rehearsal"),
         manifest=candidate or DEFAULT_MANIFEST,
         profile=profile,
+        timeout_s=timeout_s,
         key=key,
         tell=printer(),
     )
@@ -199,6 +217,7 @@ def audit(
 @click.argument("name_or_file", metavar="NAME|FILE")
 @click.option("--seed", type=click.IntRange(min=0), help="Draw everything random from this.")
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="full", show_default=True)
+@_timeout
 @_out
 @_key
 @_json
@@ -207,6 +226,7 @@ def scenario(
     name_or_file: str,
     seed: int | None,
     profile: str,
+    timeout_s: int,
     out: Path | None,
     key: Path | None,
     as_json: bool,
@@ -221,6 +241,7 @@ def scenario(
         story if seed is None else story.with_seed(seed),
         _folder(out, f"scenario-{story.name}"),
         profile=profile,
+        timeout_s=timeout_s,
         key=key,
         tell=printer(),
     )

@@ -28,7 +28,7 @@ from harness.fixture.copy_database import copy_database
 from harness.fixture.roots import refuse_other_folder
 from harness.keys import signing_key
 from harness.mapping import Mapping
-from harness.model import Finding, Severity, Verdict
+from harness.model import COMMAND_S, Finding, Severity, Verdict
 from harness.play import play
 from harness.progress import Tell, nobody
 from harness.report import load, summary_line
@@ -76,15 +76,17 @@ def rehearse_tree(
     *,
     manifest: Path = DEFAULT_MANIFEST,
     profile: str = "quick",
+    timeout_s: float = COMMAND_S,
     key: Path | None = None,
     tell: Tell = nobody,
 ) -> Answer:
     """Copy the databases out of `source`, migrate and judge the copies, report in `out`.
 
-    The full profile rolls back from each phase and kills the candidate at every step too.
+    The full profile rolls back from each phase and kills the candidate at every step too. Each of
+    its commands is ended after `timeout_s`.
     """
     began = now()
-    candidate = Candidate.load(manifest)
+    candidate = replace(Candidate.load(manifest), timeout_s=timeout_s)
     if not source.is_dir():
         raise BadInputError(f"{source} is no folder; name the root of a DevFlow tree")
     _keep_apart(source, out)
@@ -93,6 +95,8 @@ def rehearse_tree(
     replay = f"harness rehearse --source {shlex.quote(str(source.resolve()))}"
     if candidate.manifest != DEFAULT_MANIFEST:
         replay += f" --candidate {shlex.quote(str(candidate.manifest))}"
+    if timeout_s != COMMAND_S:
+        replay += f" --timeout {timeout_s:g}"
     deep = profile == "full" and candidate.kind == "command"
     scenario = Scenario(
         name="rehearsal",
@@ -121,12 +125,18 @@ def play_scenario(
     out: Path,
     *,
     profile: str = "full",
+    timeout_s: float = COMMAND_S,
     key: Path | None = None,
     tell: Tell = nobody,
 ) -> Answer:
-    """Play one scenario and report in `out`; its databases stay there."""
+    """Play one scenario and report in `out`; its databases stay there.
+
+    Each command of the candidate is ended after `timeout_s`.
+    """
     began = now()
-    candidate = Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
+    candidate = replace(
+        Candidate.load(scenario.candidate or DEFAULT_MANIFEST), timeout_s=timeout_s
+    )
     claim(out)
     result = play(scenario, out, candidate=candidate, thorough=profile == "full", tell=tell)
     made = _section(result, out, candidate.mapping)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["DATABASES", "CheckResult", "Finding", "Severity", "Verdict", "worst"]
+__all__ = ["COMMAND_S", "DATABASES", "CheckResult", "Finding", "Severity", "Verdict", "worst"]
 
 DATABASES: Mapping[str, str] = {
     "root": "devflow.sqlite",
@@ -15,6 +15,8 @@ DATABASES: Mapping[str, str] = {
     "vector": "data/vector.sqlite",
 }
 """The legacy databases by their name here; each path is relative to the DevFlow root."""
+COMMAND_S = 120
+"""After how many seconds one command of a candidate is ended, where nothing else is asked for."""
 
 
 class Verdict(StrEnum):

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import apsw
@@ -129,6 +130,21 @@ def test_an_unmet_expectation_exits_with_1(
     assert run("scenario", path, "--out", tmp_path / "out") == ExitCode.INVALID
 
 
+def test_a_candidate_that_takes_too_long_is_ended_and_the_way_out_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = Path(shutil.copytree(MANIFEST.parent, tmp_path / "slow")) / MANIFEST.name
+    with slow.open("a", encoding="utf-8") as manifest:
+        manifest.write("environment: {FAULT: slow}\n")
+    path = story(tmp_path, SCENARIO.replace(str(MANIFEST), str(slow)))
+    begun = time.monotonic()
+    assert run("scenario", path, "--out", tmp_path / "out", "--timeout", "1") == ExitCode.INVALID
+    assert time.monotonic() - begun < 30
+    printed = capsys.readouterr().out
+    assert "ended after 1 s" in printed
+    assert "--timeout of rehearse and scenario gives each command longer" in printed
+
+
 def test_nothing_examined_exits_with_2(tmp_path: Path) -> None:
     text = SCENARIO.replace(", \"INSERT INTO notes VALUES ('a', 'x')\"", "")
     text = text.replace(", \"INSERT INTO notes VALUES ('b', 'y')\"", "")
@@ -151,6 +167,7 @@ def test_a_fixture_is_built_by_itself(tmp_path: Path, capsys: pytest.CaptureFixt
         (["rehearse"], "Missing option '--source'"),
         (["rehearse", "--source", "{tmp}/none"], "is no folder; name the root of a DevFlow tree"),
         (["rehearse", "--source", "{tmp}", "--out", "{tmp}/out"], "lie in each other"),
+        (["rehearse", "--source", "{tmp}/full", "--timeout", "nan"], "not a valid integer range"),
         (["rehearse", "--source", "{tmp}/full", "--candidate", "{tmp}/c.yaml"], "cannot be read"),
         (["rehearse", "--source", "{tmp}/full", "--out", "{tmp}/taken"], "name another folder"),
         (["audit", "--before", "{tmp}/full", "--after", "{tmp}/none"], "is no file"),
