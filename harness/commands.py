@@ -134,9 +134,7 @@ def play_scenario(
     Each command of the candidate is ended after `timeout_s`.
     """
     began = now()
-    candidate = replace(
-        Candidate.load(scenario.candidate or DEFAULT_MANIFEST), timeout_s=timeout_s
-    )
+    candidate = replace(Candidate.load(scenario.candidate or DEFAULT_MANIFEST), timeout_s=timeout_s)
     claim(out)
     result = play(scenario, out, candidate=candidate, thorough=profile == "full", tell=tell)
     made = _section(result, out, candidate.mapping)

@@ -15,6 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
@@ -34,6 +35,7 @@ __all__ = [
     "database_digest",
     "database_facts",
     "differences",
+    "file_sha256",
     "row_digest",
     "sorted_digest",
     "typed_selects",
@@ -46,6 +48,7 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")
 _MAGIC = b"SQLite format 3\x00"
 _FLAG_ROOM = 62
 _CHUNK = 200_000
+_FILES_KNOWN_MAX = 64
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -190,9 +193,13 @@ def _file_state(path: Path) -> FileState:
     if path.is_symlink():
         target = b"link to " + str(path.readlink()).encode()
         return FileState(hashlib.sha256(target).hexdigest(), 0o777)
+    return FileState(file_sha256(path), stat.S_IMODE(path.stat().st_mode))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hexadecimal; OSError where it cannot be read."""
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return FileState(digest, stat.S_IMODE(path.stat().st_mode))
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def database_digest(path: Path, *, content_only: bool = False) -> str:
@@ -205,7 +212,31 @@ def database_digest(path: Path, *, content_only: bool = False) -> str:
 
 
 def database_facts(path: Path) -> DatabaseFacts:
-    """Read everything logical about one of our own copies."""
+    """Return everything logical about one of our own copies.
+
+    Backups, what is restored from them and what a second apply leaves are mostly the same bytes:
+    of equal files only the first is read, unless one has a WAL or journal that belongs to it.
+    """
+    for side_file in (path.with_name(path.name + end) for end in ("-wal", "-journal")):
+        if side_file.exists() and side_file.stat().st_size:
+            return _read_facts(path)
+    return _facts_of(_Bytes(file_sha256(path), path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bytes:
+    """A file's content, equal to any other of the same digest, and where it can be read."""
+
+    sha256: str
+    path: Path = field(compare=False)
+
+
+@lru_cache(maxsize=_FILES_KNOWN_MAX)
+def _facts_of(file: _Bytes) -> DatabaseFacts:
+    return _read_facts(file.path)
+
+
+def _read_facts(path: Path) -> DatabaseFacts:
     connection = open_read_only(path, at_rest=True)
     try:
         schema = {

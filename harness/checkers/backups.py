@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from harness.snapshot import (
     Snapshot,
     database_differences,
     database_facts,
+    file_sha256,
 )
 
 __all__ = ["check"]
@@ -46,11 +46,10 @@ _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 class _Work:
     """What one run of the checker gathers.
 
-    `facts` are the sources' as they were, `alone` what each file of a backup holds, by its digest.
+    `alone` is what each file of a backup holds, by its digest.
     """
 
     evidence: Evidence
-    facts: dict[str, DatabaseFacts] = field(default_factory=dict)
     alone: dict[str, DatabaseFacts | str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     backups: int = 0
@@ -148,7 +147,7 @@ def _digests(work: _Work, directory: Path, folder: str, digests: dict[str, str])
             cause = "the manifest lists a file that is not in the backup"
             work.fault("file-missing", cause, key=f"{folder}/{name}")
             continue
-        actual = _sha256(path)
+        actual = file_sha256(path)
         if actual != digest.lower():
             work.fault(
                 "digest-differs",
@@ -170,7 +169,7 @@ def _alone(work: _Work, path: Path, key: str) -> DatabaseFacts | None:
     the same bytes: equal files are read once.
     """
     work.databases += 1
-    digest = _sha256(path)
+    digest = file_sha256(path)
     if digest not in work.alone:
         if any(path.with_name(path.name + end).exists() for end in _SIDE_FILES):
             with tempfile.TemporaryDirectory(prefix="backup-") as folder:
@@ -200,21 +199,6 @@ def _judged(path: Path) -> DatabaseFacts | str:
         return str(error)
 
 
-def _facts(work: _Work, path: Path) -> DatabaseFacts:
-    """Return what a database of the evidence holds, its WAL included."""
-    wal = path.with_name(path.name + "-wal")
-    if not (wal.exists() and wal.stat().st_size):
-        known = work.alone.get(_sha256(path))
-        if isinstance(known, DatabaseFacts):
-            return known
-    return _without_journal_mode(database_facts(path))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _without_journal_mode(facts: DatabaseFacts) -> DatabaseFacts:
     pragmas = {name: value for name, value in facts.pragmas.items() if name != "journal_mode"}
     return replace(facts, pragmas=pragmas)
@@ -242,9 +226,8 @@ def _source(
             actual=now,
         )
     elif was == "sqlite":
-        if source not in work.facts:
-            work.facts[source] = _facts(work, work.evidence.before.path(source))
-        _compare(work, work.facts[source], found[name], key, database=source)
+        facts = _without_journal_mode(database_facts(work.evidence.before.path(source)))
+        _compare(work, facts, found[name], key, database=source)
 
 
 def _compare(
@@ -264,7 +247,7 @@ def _unified(work: _Work, found: dict[str, DatabaseFacts | None], folder: str) -
         work.fault("database-state", "the unified database is not in the backup after", key=key)
     elif work.evidence.after is not None:
         try:
-            was = _facts(work, work.evidence.after)
+            was = _without_journal_mode(database_facts(work.evidence.after))
         except apsw.Error:
             return  # the integrity checker says that the unified database cannot be read
         _compare(work, was, found[name], key, database="unified")

@@ -202,3 +202,25 @@ def test_equal_content_in_two_tables_is_not_equal_content_in_one(tmp_path: Path)
     two = database(tmp_path / "2", "CREATE TABLE a(x); CREATE TABLE b(x); INSERT INTO b VALUES (1)")
     assert database_digest(one) != database_digest(two)
     assert isinstance(database_facts(one).tables["a"], TableFacts)
+
+
+def test_of_equal_files_one_is_read_and_a_wal_beside_one_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = database(tmp_path / "1", "CREATE TABLE a(x); PRAGMA journal_mode=WAL")
+    plain, with_wal = tmp_path / "plain", tmp_path / "with-wal"
+    writer = apsw.Connection(str(first))
+    writer.execute("INSERT INTO a VALUES (1)")
+    for copy in (plain, with_wal):
+        shutil.copyfile(first, copy)
+    shutil.copyfile(f"{first}-wal", f"{with_wal}-wal")
+    writer.close()
+
+    assert database_facts(plain).tables["a"].rows == 0
+    assert database_facts(with_wal).tables["a"].rows == 1
+    again = shutil.copyfile(plain, tmp_path / "again")
+    monkeypatch.setattr(snapshot, "_read_facts", None)
+    assert database_facts(again) == database_facts(plain)
+    again.write_bytes(again.read_bytes() + bytes(4096))
+    with pytest.raises(TypeError):  # other bytes are read, which this test keeps it from
+        database_facts(again)
