@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import apsw
 
-from harness.snapshot import typed_selects
+from harness.typed_rows import typed_selects
 
 __all__ = [
     "Row",

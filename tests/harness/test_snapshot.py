@@ -11,7 +11,7 @@ import apsw
 import pytest
 from handmade import database, tree
 
-from harness import snapshot
+from harness import snapshot, typed_rows
 from harness.errors import BadInputError
 from harness.snapshot import (
     Snapshot,
@@ -19,8 +19,8 @@ from harness.snapshot import (
     database_digest,
     database_facts,
     differences,
-    sorted_digest,
 )
+from harness.typed_rows import sorted_digest
 
 ROOT = """
 PRAGMA user_version = 3;
@@ -192,7 +192,7 @@ def test_what_is_no_database_gets_a_sentence(tmp_path: Path) -> None:
 def test_digests_spilled_to_disk_sort_as_those_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     digests = [os.urandom(32) for _ in range(1000)]
     whole = sorted_digest(digests)
-    monkeypatch.setattr(snapshot, "_CHUNK", 64)
+    monkeypatch.setattr(typed_rows, "_CHUNK", 64)
     assert sorted_digest(reversed(digests)) == whole
     assert sorted_digest(digests[1:])[1] != whole[1]
 
