@@ -23,6 +23,7 @@ __all__ = [
 
 VERDICT_WORDS: Mapping[str, str] = {"valid": "Valid", "unknown": "Unknown", "invalid": "Invalid"}
 VOUCHED_BY_NOBODY = "throw-away key: nobody vouches for it"
+_MINUTES_ALONE = 10  # from here on seconds say nothing
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -40,12 +41,15 @@ def percent(share: float) -> str:
 
 
 def seconds(elapsed_s: float) -> str:
-    """Return a duration as people say it: `84 ms`, `2.3 s`, `1 min 5 s`."""
+    """Return a duration as people say it: `84 ms`, `2.3 s`, `1 min 5 s`, `26 min`, `1 h 12 min`."""
     if elapsed_s < 1:
         return f"{1000 * elapsed_s:.0f} ms"
     if elapsed_s < 60:
         return f"{elapsed_s:.1f} s"
-    return f"{int(elapsed_s) // 60} min {int(elapsed_s) % 60} s"
+    minutes, rest_s = divmod(int(elapsed_s), 60)
+    if minutes < _MINUTES_ALONE:
+        return f"{minutes} min {rest_s} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def short(digest: str, length: int = 12) -> str:

@@ -261,7 +261,8 @@ def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> Non
 
 
 def test_durations_are_said_as_people_say_them() -> None:
-    assert [words.seconds(s) for s in (0.0841, 2.34, 65)] == ["84 ms", "2.3 s", "1 min 5 s"]
+    told = {0.0841: "84 ms", 2.34: "2.3 s", 65: "1 min 5 s", 1578: "26 min", 4330: "1 h 12 min"}
+    assert {elapsed_s: words.seconds(elapsed_s) for elapsed_s in told} == told
 
 
 # --- files -------------------------------------------------------------------------------------

@@ -124,6 +124,22 @@ def test_a_checkers_figures_become_tables_whatever_their_shape() -> None:
     ]
 
 
+def test_what_one_run_did_many_times_is_folded_away() -> None:
+    judged = report_inputs.check("rows")
+    rounds = [replace(judged, details={"by class": {"kept": number}}) for number in range(30)]
+    run = report_inputs.rehearsal(*rounds)
+    step = Step(name="apply", phase=None, elapsed_s=1.0)
+    run = replace(run, runs=(replace(run.runs[0], steps=(step,) * 60),))
+    page = page_of(run)
+    text = " ".join(" ".join(page.text).split())
+    for told in ("Figures of rows, 30 times", "Figures of rows, time 30", "60 commands and phases"):
+        assert text.count(told) == 1
+    once = " ".join(page_of(report_inputs.rehearsal(rounds[0])).text)
+    assert "Figures of rows" in once
+    assert "times" not in once
+    assert "commands and phases" not in once
+
+
 def test_the_verdict_comes_first_and_in_words() -> None:
     page = page_of(report_inputs.broken())
     text = " ".join(" ".join(page.text).split())
