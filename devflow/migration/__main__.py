@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import apsw
 
 from devflow.migration import phases
-from devflow.migration.errors import MigrationError
+from devflow.migration.errors import MigrationError, sqlite_says
 from devflow.migration.tree import Tree
 
 CONTRACT = 1
@@ -107,7 +107,7 @@ def _answer(operation: str, line: str, speaker: _Speaker) -> int:
     except MigrationError as error:
         code, text, definite = error.code, error.text, error.definite
     except apsw.Error as error:
-        code, text, definite = "sqlite", f"SQLite refused: {error}", False
+        code, text, definite = "sqlite", f"SQLite refused: {sqlite_says(error)}", False
     except OSError as error:
         code, text, definite = "file-system", f"{error.filename}: {error.strerror}", False
     else:

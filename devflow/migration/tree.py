@@ -11,7 +11,7 @@ import apsw
 
 from devflow.migration.database import open_source
 from devflow.migration.elsewhere import is_set_up, other_root, probable_roots
-from devflow.migration.errors import MigrationError
+from devflow.migration.errors import MigrationError, sqlite_says
 
 __all__ = ["SOURCES", "Tree"]
 
@@ -37,6 +37,11 @@ class Tree:
         """Return the tree at `directory`; `paths` are relative to it and override the defaults."""
         if not directory.is_dir():
             raise MigrationError("no-tree", f"{directory} is no directory; name a DevFlow root")
+        try:
+            str(directory.resolve()).encode()
+        except UnicodeEncodeError as error:
+            text = f"{error.object!r} has bytes that are no UTF-8; rename it and retry"
+            raise MigrationError("no-tree", text) from error
         if not isinstance(paths or {}, Mapping):
             raise MigrationError("bad-request", "paths must be an object of names and paths")
         unknown = sorted(set(paths or {}) - set(_DEFAULTS))
@@ -101,19 +106,24 @@ class Tree:
         """Return each source's state, its schema read; raises `MigrationError` where it can't."""
         self._check_links()
         states = {name: self.state(name) for name in SOURCES}
-        missing = set(states.values()) == {"missing"}
-        if missing and not is_set_up(self.directory, self.paths["registry"]):
-            named = ", ".join(self.paths.values())
-            text = (
-                f"{self.directory} is no DevFlow root: it has none of {named}, and no configuration"
-                " that names one; name the directory that holds them"
-            )
-            meant = " or ".join(map(str, probable_roots(self.directory, self.paths)))
-            raise MigrationError("no-tree", f"{text}, probably {meant}" if meant else text)
+        self.check_place()
         for name, state in states.items():
             if state == "sqlite":
                 self._check_readable(name)
         return states
+
+    def check_place(self) -> None:
+        """Raise `MigrationError` where nothing says that this is a DevFlow root."""
+        found = any(self.path(name).exists() for name in SOURCES)
+        if found or is_set_up(self.directory, self.paths["registry"]):
+            return
+        named = ", ".join(self.paths.values())
+        text = (
+            f"{self.directory} is no DevFlow root: it has none of {named}, and no configuration"
+            " that names one; name the directory that holds them"
+        )
+        meant = " or ".join(map(str, probable_roots(self.directory, self.paths)))
+        raise MigrationError("no-tree", f"{text}, probably {meant}" if meant else text)
 
     def _check_links(self) -> None:
         """Refuse links where files are removed and restored: a link would come back as a file."""
@@ -134,7 +144,9 @@ class Tree:
             text = f"{path} is locked by another process; stop it and retry"
             raise MigrationError("locked", text) from error
         except apsw.Error as error:
-            text = f"{path} cannot be read ({error}); restore it from a backup and retry"
+            text = (
+                f"{path} cannot be read ({sqlite_says(error)}); restore it from a backup and retry"
+            )
             raise MigrationError("unreadable", text) from error
         if encoding != "UTF-8":
             text = f"{path} is encoded in {encoding}; dump and load it as UTF-8 and retry"
