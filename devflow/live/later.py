@@ -198,6 +198,8 @@ def put_back(tree: Tree, path: Path) -> reverse.Replayed:
     if not is_unified(tree):
         text = f"{tree.path('root')} is no unified database; apply the migration first"
         raise MigrationError("not-unified", text)
+    if path.is_dir():
+        raise MigrationError("not-kept", f"{path} is a folder; name a file of writes in it")
     try:
         with closing(open_source(path, immutable=True)) as sidecar:
             if not has_table(sidecar, "main", "kept"):

@@ -366,18 +366,18 @@ def _copy_without_traces(source: Path, target: Path) -> None:
         reverse.forget(copy)
 
 
-def export_writes(tree: Tree) -> Counts:
+def export_writes(tree: Tree, to: Path | None = None) -> Counts:
     """Write what came since the unified database began to a file, before it is given up.
 
+    By itself it is one below `backups`, and none that an earlier way back has left.
     The cleanup took the notes away: then what differs from what was switched on was written since.
     """
     with _unified(tree) as unified:
         if unified is None:
             return {}
         folder = tree.directory / "backups" / EXPORTS
-        folder.mkdir(parents=True, exist_ok=True)
-        # An earlier way back has left its own, which is nobody's to write over.
-        file = later.free_path(folder / "later-writes.sqlite")
+        file = to or later.free_path(folder / "later-writes.sqlite")
+        file.parent.mkdir(parents=True, exist_ok=True)
         if has_table(unified, "main", LOG):
             rows = reverse.export_later_writes(unified, file)
         else:

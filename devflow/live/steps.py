@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 from devflow.live import capture, returning, reverse
 from devflow.live.authority import (
@@ -49,10 +50,11 @@ Counts = dict[str, int]
 Gates = Mapping[str, GateControl]
 
 
-def live_way(gates: Gates, limits: Limits | None = None) -> Way:
+def live_way(gates: Gates, limits: Limits | None = None, export: Path | None = None) -> Way:
     """Return the live way; `gates` has the gate proxy's control of each service.
 
-    Where later writes are not kept in the legacy databases, they are left in a file.
+    Where later writes are not kept in the legacy databases, they are left in the file `export`; by
+    itself in one below `backups/later-writes`.
 
     Raises `MigrationError` where a service has no gate, or a gate no such service.
     """
@@ -89,7 +91,7 @@ def live_way(gates: Gates, limits: Limits | None = None) -> Way:
     return Way(
         name="live",
         forward=forward,
-        back=_to_backup(gates),
+        back=_to_backup(gates, export),
         keeping=_keeping(gates, limits or Limits()),
         may_keep=_refuse_cleaned,
         unbacked=frozenset({"rollback.capture", phases.FORGETTING.name}),
@@ -109,14 +111,14 @@ def _keeping(gates: Gates, limits: Limits) -> tuple[Step, ...]:
     )
 
 
-def _to_backup(gates: Gates) -> tuple[Step, ...]:
+def _to_backup(gates: Gates, export: Path | None) -> tuple[Step, ...]:
     at_rest = [step for step in phases.AT_REST.back if step != phases.FORGETTING]
     # The root comes last of the databases: until then it says that nobody answers.
     at_rest.sort(key=lambda step: step.name == "rollback.root")
     files = [step for step in at_rest if step == phases.FILES]
     return (
         Step("rollback", "rollback.hold", _hold_all(gates, Limits())),
-        Step("rollback", "rollback.export", returning.export_writes),
+        Step("rollback", "rollback.export", partial(returning.export_writes, to=export)),
         *(step for step in at_rest if step != phases.FILES),
         *files,
         Step("rollback", "rollback.capture", _end_capture),
