@@ -6,32 +6,30 @@ codes are the contract's too: 0 done, 1 failed and nothing changed, 3 failed on 
 
 from __future__ import annotations
 
-import time
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from devflow.approval import Approved, Gatekeeper, unapproved
 from devflow.live import later
 from devflow.migration import phases
-from devflow.migration.errors import MigrationError
+from devflow.migration.errors import MigrationError, sqlite_says
+from devflow.migration.journal import Journal
 from devflow.migration.tree import Tree
+from devflow.narration import Narrator, forgiving, what_was_lost
 
 __all__ = ["EXIT_INDEFINITE", "EXIT_UNCHANGED", "main"]
 
 EXIT_UNCHANGED, EXIT_INDEFINITE = 1, 3
+_LITTLE_BYTES = 1 << 20
+_EXPORT = Path("backups", "later-writes.sqlite")
+_LIVE_EXPORT = Path("backups", "later-writes", "later-writes.sqlite")
 _Answer = TypeVar("_Answer")
 _Operation = Callable[[Tree, phases.Progress], str]
 _TREE = click.argument("tree", type=click.Path(path_type=Path), default=Path())
@@ -62,75 +60,20 @@ class _StoppedError(Exception):
         self.exit_code = exit_code
 
 
-class _Narrator:
-    """Tells each event as a line, and on a terminal keeps a bar with the time left below them."""
-
-    def __init__(self, console: Console, *, steps: int) -> None:
-        self.changed = False
-        self._console = console
-        self._skipped = 0
-        self._begun = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps ·"),
-            TimeElapsedColumn(),
-            TextColumn("gone ·"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=steps)
-
-    def __enter__(self) -> _Narrator:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def tell(self, event: Mapping[str, object]) -> None:
-        """Take in one event of the contract."""
-        kind, step = event["event"], str(event.get("step", ""))
-        if kind == "step_started":
-            self._begun = time.monotonic()
-            self._bar.update(self._task, description=step)
-        elif kind == "step_done":
-            self._bar.advance(self._task)
-            if event.get("skipped"):
-                self._skipped += 1
-            else:
-                self.changed = True
-                self._say(_line(step, event, time.monotonic() - self._begun))
-        elif kind == "phase_done" and self._skipped:
-            self._say(f"{event['phase']}: {self._skipped} steps were done before")
-            self._skipped = 0
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _line(step: str, event: Mapping[str, object], seconds: float) -> str:
-    counts = event.get("counts")
-    told = ""
-    if isinstance(counts, Mapping):
-        told = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
-    return f"{step:<45} {seconds:7.2f} s  {told}".rstrip()
-
-
-def _attempt(action: Callable[[], _Answer], *, changed: Callable[[], bool]) -> _Answer:
-    """Run `action`; whatever the tree or the machine does to it becomes a `_StoppedError`."""
+def _attempt(
+    action: Callable[[], _Answer], *, changed: Callable[[], bool], at: Path | None = None
+) -> _Answer:
+    """Run `action` on the tree `at`; what tree or machine do to it becomes a `_StoppedError`."""
     try:
         return action()
     except MigrationError as error:
         text, definite = error.text, error.definite
     except apsw.Error as error:
-        text, definite = f"SQLite refused: {error}", False
+        text, definite = f"SQLite refused: {sqlite_says(error)}{_room(error, at)}", False
     except OSError as error:
-        text, definite = f"{error.filename}: {error.strerror}", False
+        text, definite = f"{error.filename or at}: {error.strerror or error}", False
+    except UnicodeEncodeError as error:
+        text, definite = f"{error.object!r} has bytes that are no UTF-8; rename it and retry", False
     except KeyboardInterrupt:
         text, definite = "interrupted; apply again to go on, or roll back", False
     raise _StoppedError(
@@ -138,22 +81,55 @@ def _attempt(action: Callable[[], _Answer], *, changed: Callable[[], bool]) -> _
     )
 
 
-def _only_look(action: Callable[[], _Answer]) -> _Answer:
+def _room(error: apsw.Error, at: Path | None) -> str:
+    """Say how much room there is, where that may be what is wrong: a full disk has many errors."""
+    if at is not None and isinstance(error, apsw.FullError | apsw.IOError):
+        with suppress(OSError):
+            free = shutil.disk_usage(at).free
+            if free < _LITTLE_BYTES or isinstance(error, apsw.FullError):
+                return (
+                    f"; where {at} is, {free // 1024:,} KiB are left: make room, and run the same"
+                    " command again"
+                )
+    return ""
+
+
+def _only_look(action: Callable[[], _Answer], at: Path | None = None) -> _Answer:
     """Run an action that changes nothing, whatever happens to it."""
     try:
-        return _attempt(action, changed=lambda: False)
+        return _attempt(action, changed=lambda: False, at=at)
     except _StoppedError as failure:
         failure.exit_code = EXIT_UNCHANGED
         raise
 
 
-def _narrated(directory: Path, *, steps: int, operation: _Operation) -> tuple[str, bool]:
-    """Run the operation under a narrator; return the state, and whether any step was run."""
-    with _Narrator(Console(), steps=steps) as narrator:
+def _narrated(directory: Path, *, steps: int, operation: _Operation) -> tuple[str, Narrator]:
+    """Run the operation under a narrator; return the state, and the narrator of its steps."""
+    with Narrator(Console(), steps=steps) as narrator:
         state = _attempt(
-            lambda: operation(Tree.at(directory), narrator.tell), changed=lambda: narrator.changed
+            lambda: operation(Tree.at(directory), narrator.tell),
+            changed=lambda: narrator.changed,
+            at=directory,
         )
-        return state, narrator.changed
+        return state, narrator
+
+
+def _answer(text: str) -> None:
+    """Print what was asked for, where nothing else is done: not to be able to is a failure then."""
+    click.echo(text)
+    lost = what_was_lost()
+    if lost is not None:
+        raise _StoppedError(
+            f"the answer could not be written: {lost.strerror}", exit_code=EXIT_UNCHANGED
+        )
+
+
+def _begun_or_root(directory: Path) -> Tree:
+    """Return the tree that a migration was begun in, or could be: no other may give comfort."""
+    tree = Tree.at(directory)
+    if not Journal.exists(tree.work):
+        tree.check_place()
+    return tree
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -166,8 +142,11 @@ def _migrate() -> None:
     """Migrate a DevFlow root to the unified database, or bring it back."""
 
 
-def _way(live: tuple[str, ...]) -> phases.Way:
-    """Return how to migrate: at rest, or live behind the gates that are named."""
+def _way(live: tuple[str, ...], export: Path | None = None) -> phases.Way:
+    """Return how to migrate: at rest, or live behind the gates that are named.
+
+    A live rollback to the backup writes the later writes to `export`.
+    """
     if not live:
         return phases.AT_REST
     from devflow.live.control import GateControl  # noqa: PLC0415 - at rest needs none of it
@@ -179,7 +158,7 @@ def _way(live: tuple[str, ...]) -> phases.Way:
         if not port.isdecimal():
             raise click.UsageError(f"--live {told} names no port; it is SERVICE=PORT")
         gates[name] = GateControl(name, int(port))
-    return _only_look(lambda: live_way(gates))
+    return _only_look(lambda: live_way(gates, export=export))
 
 
 @_migrate.command("plan")
@@ -189,9 +168,9 @@ def _way(live: tuple[str, ...]) -> phases.Way:
 def _plan(tree: Path, until: str, live: tuple[str, ...]) -> None:
     """List the steps that apply would run in TREE, then those of a rollback."""
     way = _way(live)
-    steps = _only_look(lambda: list(phases.plan(Tree.at(tree), until, way)))
-    for number, step in enumerate(steps, start=1):
-        click.echo(f"{number:>3}  {step.phase:<9} {step.name}")
+    steps = _only_look(lambda: list(phases.plan(Tree.at(tree), until, way)), tree)
+    lines = (f"{n:>3}  {step.phase:<9} {step.name}" for n, step in enumerate(steps, start=1))
+    _answer("\n".join(lines))
 
 
 @_migrate.command("apply")
@@ -210,19 +189,19 @@ def _apply(tree: Path, until: str, live: tuple[str, ...], **given: Path | None) 
     migration, and was not used before. Live, it is approved for the backup `before`.
     """
     approved, way = _approved(**given), _way(live)
-    planned = _only_look(lambda: list(phases.plan(Tree.at(tree), until, way)))
+    planned = _only_look(lambda: list(phases.plan(Tree.at(tree), until, way)), tree)
     steps = sum(step.phase != "rollback" for step in planned)
     named = {step.phase for step in planned}
     # What will be refused is better refused before an hour's shadow is built.
     if named & set(phases.GUARDED) and (approved is None or named - {*phases.GUARDED, "rollback"}):
-        _only_look(lambda: _ask_early(Tree.at(tree), approved, live=bool(live)))
+        _only_look(lambda: _ask_early(Tree.at(tree), approved, live=bool(live)), tree)
 
     def operation(at: Tree, tell: phases.Progress) -> str:
         keeper = None if approved is None else Gatekeeper(at, approved, live=bool(live))
         return phases.apply(at, until, tell, unapproved if keeper is None else keeper.allow, way)
 
-    state, changed = _narrated(tree, steps=steps, operation=operation)
-    click.echo(_in_words(state) if changed else f"nothing to do: {_in_words(state)}")
+    state, told = _narrated(tree, steps=steps, operation=operation)
+    click.echo(_in_words(state) if told.changed else f"nothing to do: {_in_words(state)}")
 
 
 def _approved(
@@ -252,7 +231,7 @@ def _ask_early(tree: Tree, approved: Approved | None, *, live: bool) -> None:
 @_TREE
 def _status(tree: Path) -> None:
     """Say which phase of TREE's migration is done, and which comes next."""
-    click.echo(_in_words(_only_look(lambda: phases.status(Tree.at(tree)))))
+    _answer(_in_words(_only_look(lambda: phases.status(_begun_or_root(tree)), tree)))
 
 
 @_migrate.command("rollback")
@@ -266,7 +245,8 @@ def _status(tree: Path) -> None:
 @click.option(
     "--export",
     type=_FILE,
-    help="With --to-backup: the file for later writes [default: backups/later-writes.sqlite].",
+    help="With --to-backup: the file for later writes [default: backups/later-writes.sqlite, or"
+    " with --live backups/later-writes/later-writes.sqlite].",
 )
 @_LIVE
 def _rollback(tree: Path, keep_writes: bool, export: Path | None, live: tuple[str, ...]) -> None:
@@ -283,27 +263,34 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None, live: tuple[st
         raise click.UsageError(
             "--export goes with --to-backup: --keep-writes has nothing to export"
         )
-    way = _way(live)
-    exported: dict[str, int] = {}
-    file = export or later.free_path(tree / "backups" / "later-writes.sqlite")
+    root = _only_look(lambda: _begun_or_root(tree), tree)
+    file = export or later.free_path(root.directory / (_LIVE_EXPORT if live else _EXPORT))
+    way = _way(live, file)
+    exported: Mapping[str, int] = {}
     if not keep_writes and not live:
-        exported = _only_look(lambda: later.export(Tree.at(tree), file))
-    steps = len(way.returning(keep_writes=keep_writes))
+        exported = _only_look(lambda: later.export(root, file), tree)
 
     def operation(at: Tree, tell: phases.Progress) -> str:
         return phases.rollback(at, tell, way, keep_writes=keep_writes)
 
-    _, changed = _narrated(tree, steps=steps, operation=operation)
-    if not changed:
+    steps = len(way.returning(keep_writes=keep_writes))
+    _, told = _narrated(tree, steps=steps, operation=operation)
+    _tell_the_way_back(tree, told, keep_writes=keep_writes)
+    exported = exported or told.counts.get("rollback.export", {})
+    if exported:
+        click.echo(f"{sum(exported.values()):,} rows that were written since are in {file}")
+
+
+def _tell_the_way_back(tree: Path, told: Narrator, *, keep_writes: bool) -> None:
+    sidecar = tree / ".devflow-migration" / later.SIDECAR
+    if not told.changed:
         click.echo("nothing to roll back: no migration was begun")
     elif keep_writes:
         click.echo("rolled back: the old databases have what was written since")
-        if (tree / ".devflow-migration" / later.SIDECAR).exists():
-            click.echo(f"what they cannot hold is in {tree / '.devflow-migration' / later.SIDECAR}")
+        if sidecar.exists():
+            click.echo(f"what they cannot hold is in {sidecar}")
     else:
         click.echo("rolled back: databases and configuration are what they were")
-        if exported:
-            click.echo(f"{sum(exported.values()):,} rows that were written since are in {file}")
 
 
 @_migrate.command("replay")
@@ -311,7 +298,7 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None, live: tuple[st
 @_TREE
 def _replay(file: Path, tree: Path) -> None:
     """Put the later writes in FILE, of a rollback, into TREE's unified database again."""
-    done = _only_look(lambda: later.put_back(Tree.at(tree), file))
+    done = _only_look(lambda: later.put_back(Tree.at(tree), file), tree)
     click.echo(f"{done.put:,} rows put, {done.removed:,} removed")
     if done.left:
         click.echo(f"{done.left:,} rows have nothing here that they belong to; {file} keeps them")
@@ -362,6 +349,11 @@ def _in_words(state: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command of the operator; return its exit code."""
+    with forgiving():
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = _devflow.main(arguments, prog_name="python -m devflow", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -370,7 +362,7 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
         return EXIT_UNCHANGED
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("error: interrupted; apply again to go on, or roll back", err=True)
         return EXIT_INDEFINITE
     except _StoppedError as failure:

@@ -117,7 +117,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(operator._Narrator, "tell", interrupted)
+    monkeypatch.setattr(operator.Narrator, "tell", interrupted)
     code, _, err = told(capsys, "apply", tree.directory, "--until", "shadow")
     assert (code, err) == (3, "error: interrupted; apply again to go on, or roll back\n")
 
