@@ -26,10 +26,10 @@ from harness.errors import BadInputError
 from harness.fixture.copy import copy_tree
 from harness.fixture.copy_database import copy_database
 from harness.fixture.roots import refuse_other_folder
-from harness.keys import signing_key
+from harness.keys import SigningKey, signing_key
 from harness.mapping import Mapping
 from harness.model import COMMAND_S, Finding, Severity, Verdict
-from harness.play import play
+from harness.play import play, refuse_misfit
 from harness.progress import Tell, nobody
 from harness.report import load, summary_line
 from harness.report.bind import bind_candidate, bind_file, bind_harness
@@ -37,7 +37,7 @@ from harness.report.model import Kind, ReportInput, RunSection
 from harness.run import RunResult, audit
 from harness.scenario import FixtureSource, Kill, Scenario
 from harness.snapshot import Snapshot
-from harness.stage import claim
+from harness.stage import claimed, cleared, fresh, prepare_claimed
 
 __all__ = ["Answer", "audit_databases", "play_scenario", "rehearse_tree"]
 
@@ -86,12 +86,12 @@ def rehearse_tree(
     its commands is ended after `timeout_s`.
     """
     began = now()
+    signer = signing_key(key)
     candidate = replace(Candidate.load(manifest), timeout_s=timeout_s)
     if not source.is_dir():
         raise BadInputError(f"{source} is no folder; name the root of a DevFlow tree")
     _keep_apart(source, out)
     refuse_other_folder(source)
-    claim(out)
     replay = f"harness rehearse --source {shlex.quote(str(source.resolve()))}"
     if candidate.manifest != DEFAULT_MANIFEST:
         replay += f" --candidate {shlex.quote(str(candidate.manifest))}"
@@ -106,18 +106,20 @@ def rehearse_tree(
         rollback_from=PHASES if deep else (),
         kills=(Kill(during="apply"), Kill(during="rollback")) if deep else (),
     )
-    result = play(
-        scenario,
-        out,
-        candidate=candidate,
-        thorough=deep,
-        replay=replay + (" --profile full" if deep else ""),
-        tell=tell,
-    )
-    made = _section(result, out, candidate.mapping)
-    title = f"Rehearsal of {candidate.name}"
-    report = _report(Kind.REHEARSAL, title, began, candidate, made, result)
-    return _answer(replace(report, profile=profile), result, out, key)
+    with claimed(out):
+        result = play(
+            scenario,
+            out,
+            candidate=candidate,
+            fixture=prepare_claimed(scenario, out),
+            thorough=deep,
+            replay=replay + (" --profile full" if deep else ""),
+            tell=tell,
+        )
+        made = _section(result, out, candidate.mapping)
+        title = f"Rehearsal of {candidate.name}"
+        report = _report(Kind.REHEARSAL, title, began, candidate, made, result)
+        return _answer(replace(report, profile=profile), result, out, signer)
 
 
 def play_scenario(
@@ -134,14 +136,20 @@ def play_scenario(
     Each command of the candidate is ended after `timeout_s`.
     """
     began = now()
+    signer = signing_key(key)
     candidate = replace(Candidate.load(scenario.candidate or DEFAULT_MANIFEST), timeout_s=timeout_s)
-    claim(out)
-    result = play(scenario, out, candidate=candidate, thorough=profile == "full", tell=tell)
-    made = _section(result, out, candidate.mapping)
-    title = f"Scenario {scenario.name}"
-    report = _report(Kind.SCENARIO, title, began, candidate, made, result)
-    subjects = [*report.subjects, bind_file(scenario.path, name=f"scenario/{scenario.name}")]
-    return _answer(replace(report, subjects=tuple(subjects)), result, out, key)
+    refuse_misfit(scenario, candidate)
+    with claimed(out):
+        fixture = prepare_claimed(scenario, out)
+        thorough = profile == "full"
+        result = play(
+            scenario, out, candidate=candidate, fixture=fixture, thorough=thorough, tell=tell
+        )
+        made = _section(result, out, candidate.mapping)
+        title = f"Scenario {scenario.name}"
+        report = _report(Kind.SCENARIO, title, began, candidate, made, result)
+        subjects = (*report.subjects, bind_file(scenario.path, name=f"scenario/{scenario.name}"))
+        return _answer(replace(report, subjects=subjects), result, out, signer)
 
 
 def audit_databases(
@@ -155,6 +163,7 @@ def audit_databases(
 ) -> Answer:
     """Judge a migration that somebody already ran; both sides are copied first, read-only."""
     began = now()
+    signer = signing_key(key)
     named = mapping or Candidate.load(DEFAULT_MANIFEST).mapping
     loaded = Mapping.load(named)
     for given in (before, after):
@@ -164,20 +173,23 @@ def audit_databases(
     if not after.is_file():
         raise BadInputError(f"{after} is no file; name the unified database")
     refuse_other_folder(before)
-    run = claim(out) / "run"
-    copy_tree(before, run / "before")
-    unified = run / "after" / loaded.unified
-    unified.parent.mkdir(parents=True)
-    copy_database(after, unified, deadline_s=_DEADLINE_S)
     replay = shlex.join(
         ["harness", "audit", "--before", str(before.resolve()), "--after", str(after.resolve())]
         + (["--mapping", str(mapping.resolve())] if mapping else [])
     )
-    result = audit(run / "before", unified, loaded, out, tell=tell, replay=replay)
-    made = _section(result, out, named)
-    report = _report(Kind.AUDIT, "Audit of a migration", began, None, made, result)
-    subjects = [*report.subjects, bind_file(named, name="mapping")]
-    return _answer(replace(report, subjects=tuple(subjects)), result, out, key)
+    with claimed(out):
+        coming = fresh(out / "coming")  # the earlier report stands until both can be used
+        copy_tree(before, coming / "before")
+        unified = coming / "after" / loaded.unified
+        unified.parent.mkdir(parents=True)
+        copy_database(after, unified, deadline_s=_DEADLINE_S)
+        run = coming.rename(cleared(out, but=coming.name) / "run")
+        unified = run / "after" / loaded.unified
+        result = audit(run / "before", unified, loaded, out, tell=tell, replay=replay)
+        made = _section(result, out, named)
+        report = _report(Kind.AUDIT, "Audit of a migration", began, None, made, result)
+        subjects = (*report.subjects, bind_file(named, name="mapping"))
+        return _answer(replace(report, subjects=subjects), result, out, signer)
 
 
 def _keep_apart(source: Path, out: Path) -> None:
@@ -236,8 +248,7 @@ def _report(
     )
 
 
-def _answer(report: ReportInput, result: RunResult, out: Path, key: Path | None) -> Answer:
-    signer = signing_key(key)
+def _answer(report: ReportInput, result: RunResult, out: Path, signer: SigningKey) -> Answer:
     page = publish(replace(report, vouching=vouching(signer)), out, signer)
     return Answer(
         verdict=report.verdict,

@@ -44,7 +44,7 @@ from harness.report.model import (
 )
 from harness.run import RunResult
 from harness.scenario import Scenario, scenario_files
-from harness.stage import claim
+from harness.stage import claimed, cleared
 
 __all__ = ["PROFILES", "GateResult", "Profile", "run_gate"]
 
@@ -117,6 +117,17 @@ class _Played:
     subjects: tuple[Subject, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Examined:
+    """What came of each part of the gate."""
+
+    played: list[_Played]
+    unseen: list[str]
+    matrix: MutantMatrix
+    found: Campaign
+    alarms: FalseAlarms
+
+
 def run_gate(
     out: Path,
     *,
@@ -134,7 +145,8 @@ def run_gate(
     `out`; those of the others are removed.
     """
     size = size or PROFILES[profile]
-    began, clock = now(), time.monotonic()
+    began = now()
+    signer = signing_key(key)
     candidate = Candidate.load(DEFAULT_MANIFEST)
     stories = _stories(scenarios)
     slow = [story.name for story in stories if story.slow and not size.slow]
@@ -142,43 +154,50 @@ def run_gate(
     if not stories:
         raise BadInputError("there are no scenarios to play; put some into scenarios/")
     measured = read_benchmarks(MEASURED)
-    claim(out)
+    with claimed(out):
+        made = _examined(cleared(out), stories, size, processes, seed, tell)
+        report = ReportInput(
+            kind=Kind.GATE,
+            title=f"Gate of {candidate.name}",
+            profile=profile,
+            candidate=candidate.name,
+            manifest=in_checkout(DEFAULT_MANIFEST),
+            left_out=tuple(_left_out(size, slow, made)),
+            not_examined=tuple(f"the scenario {what}" for what in made.unseen),
+            runs=tuple(map(_section, made.played)),
+            subjects=tuple(_subjects(made.played, candidate)),
+            versions=versions(),
+            started_at=began,
+            finished_at=now(),
+            seeds={"gate": seed},
+            git=git_state(),
+            mutants=made.matrix,
+            campaigns=(made.found,),
+            false_alarms=made.alarms,
+            crash_points=crash_points(one.result for one in made.played),
+            benchmarks=measured,
+            nonce=new_nonce(),
+            vouching=vouching(signer),
+        )
+        page = publish(report, out, signer)
+        line = summary_line(load(out), report=str(page))
+    return GateResult(
+        verdict=report.verdict, line=line, report=page, failures=tuple(_failures(made))
+    )
+
+
+def _examined(
+    out: Path, stories: list[Scenario], size: Profile, processes: int, seed: int, tell: Tell
+) -> _Examined:
+    """Run each part after the other; the last ones have the time that is left."""
+    clock = time.monotonic()
     played, unseen = _parted(_play_all(stories, out / "scenarios", size, processes, tell))
     matrix = _mutants(out / "mutants", size, seed, processes, tell)
     left_s = size.budget_s - (time.monotonic() - clock)
     found = _properties(out / "properties", size, seed, tell, limit_s=0.75 * left_s)
     left_s = size.budget_s - (time.monotonic() - clock)
     alarms = _false_alarms(out / "false-alarms", size, seed, tell, limit_s=left_s)
-    report = ReportInput(
-        kind=Kind.GATE,
-        title=f"Gate of {candidate.name}",
-        profile=profile,
-        candidate=candidate.name,
-        manifest=in_checkout(DEFAULT_MANIFEST),
-        left_out=tuple(_left_out(size, slow, found, alarms)),
-        not_examined=tuple(f"the scenario {what}" for what in unseen),
-        runs=tuple(map(_section, played)),
-        subjects=tuple(_subjects(played, candidate)),
-        versions=versions(),
-        started_at=began,
-        finished_at=now(),
-        seeds={"gate": seed},
-        git=git_state(),
-        mutants=matrix,
-        campaigns=(found,),
-        false_alarms=alarms,
-        crash_points=crash_points(one.result for one in played),
-        benchmarks=measured,
-        nonce=new_nonce(),
-    )
-    signer = signing_key(key)
-    page = publish(replace(report, vouching=vouching(signer)), out, signer)
-    return GateResult(
-        verdict=report.verdict,
-        line=summary_line(load(out), report=str(page)),
-        report=page,
-        failures=tuple(_failures(played, matrix, found, alarms)),
-    )
+    return _Examined(played=played, unseen=unseen, matrix=matrix, found=found, alarms=alarms)
 
 
 def _stories(folder: Path | None) -> list[Scenario]:
@@ -194,16 +213,14 @@ def _stories(folder: Path | None) -> list[Scenario]:
     )
 
 
-def _left_out(
-    size: Profile, slow: list[str], found: Campaign, alarms: FalseAlarms
-) -> Iterator[str]:
+def _left_out(size: Profile, slow: list[str], made: _Examined) -> Iterator[str]:
     """Yield what was not done, so that a part is not taken for the whole."""
     if slow:
         yield f"slow scenarios, which the full profile plays: {', '.join(sorted(slow))}"
     wanted = size.examples or properties.PROFILES[size.campaign].examples
     for what, number, meant in (
-        ("generated databases", found.examples, wanted),
-        ("built fixtures with random hazards", alarms.fixtures, size.false_alarms),
+        ("generated databases", made.found.examples, wanted),
+        ("built fixtures with random hazards", made.alarms.fixtures, size.false_alarms),
     ):
         if number < meant:
             yield f"{meant - number} of {meant} {what}, which were not reached"
@@ -349,17 +366,15 @@ def _subjects(played: Iterable[_Played], candidate: Candidate) -> Iterator[Subje
         yield from one.subjects
 
 
-def _failures(
-    played: Iterable[_Played], matrix: MutantMatrix, found: Campaign, alarms: FalseAlarms
-) -> Iterator[str]:
+def _failures(made: _Examined) -> Iterator[str]:
     """Yield one line for each thing that is not valid, with the way to see it again."""
-    for one in played:
+    for one in made.played:
         if one.result.verdict is not Verdict.VALID:
             yield f"scenario {one.scenario.name}: {one.result.verdict}; {one.scenario.replay}"
-    for mutant in matrix.mutants:
+    for mutant in made.matrix.mutants:
         if not mutant.caught:
             yield f"mutant {mutant.name} survived; harness mutants --only {mutant.name}"
-    for line in found.failures:
+    for line in made.found.failures:
         yield f"a generated database broke the property; {line}"
-    for line in alarms.alarms:
+    for line in made.alarms.alarms:
         yield f"a false alarm; {line}"

@@ -27,7 +27,7 @@ from harness.snapshot import Snapshot
 from harness.stage import fresh, prepare
 from harness.suggest import did_you_mean
 
-__all__ = ["play", "played_aside"]
+__all__ = ["play", "played_aside", "refuse_misfit"]
 
 
 def play(
@@ -36,25 +36,25 @@ def play(
     *,
     candidate: Candidate | None = None,
     driver: Driver | None = None,
+    fixture: Path | None = None,
     thorough: bool = False,
     replay: str | None = None,
     tell: Tell = nobody,
 ) -> RunResult:
     """Play `scenario` in folders of `out` and return what came of it.
 
-    `replay` is the line that plays it again and `candidate` what is tested, where they are not
-    the scenario's own; `driver` is a session of it, where there is one. `thorough`, as the full
-    profile is: apply once more after the rollback, and judge what is resumed after a crash by
-    all of the scenario's checkers.
+    `fixture` has the databases where they were prepared before. `replay` is the line that plays
+    it again and `candidate` what is tested, where they are not the scenario's own; `driver` is a
+    session of it, where there is one. `thorough`, as the full profile is: apply once more after
+    the rollback, and judge what is resumed after a crash by all of the scenario's checkers.
     """
     began = time.monotonic()
     tested = candidate or Candidate.load(scenario.candidate or DEFAULT_MANIFEST)
     out.mkdir(parents=True, exist_ok=True)
     tell(Happening(text=f"{scenario.name}: {scenario.description}"))
-    fixture = prepare(scenario, out / "fixture")
+    refuse_misfit(scenario, tested)
+    fixture = fixture or prepare(scenario, out / "fixture")
     interrupted = bool(scenario.kills or scenario.rollback_from)
-    if interrupted:
-        _refuse_what_does_not_fit(scenario, tested)
     if scenario.live is not None:
         result = migrate_live(
             fixture, tested, out / "run", live=scenario.live, seed=scenario.seed, tell=tell,
@@ -68,7 +68,7 @@ def play(
             out / "run",
             driver=asked,
             checkers=scenario.checkers,
-            trial=_trial(scenario, tested, thorough=thorough),
+            trial=_trial(scenario, thorough=thorough),
             until=scenario.until,
             reapply=thorough,
             tell=tell,
@@ -93,8 +93,16 @@ def play(
     return _expected(result, scenario.expect)
 
 
-def _refuse_what_does_not_fit(scenario: Scenario, candidate: Candidate) -> None:
-    """Raise BadInputError where an interrupted story is told of what cannot be interrupted."""
+def refuse_misfit(scenario: Scenario, candidate: Candidate) -> None:
+    """Raise BadInputError where the scenario asks for what this candidate does not have."""
+    names = [service.name for service in candidate.services]
+    for name in scenario.trial.only:
+        if name not in names:
+            raise BadInputError(
+                f"{scenario.path}: the candidate has no service {name!r}{did_you_mean(name, names)}"
+            )
+    if not (scenario.kills or scenario.rollback_from):
+        return
     if scenario.until != "cleanup":
         raise BadInputError(
             f"{scenario.path}: `until` says where the whole run ends, so it does not go with"
@@ -107,15 +115,9 @@ def _refuse_what_does_not_fit(scenario: Scenario, candidate: Candidate) -> None:
         )
 
 
-def _trial(scenario: Scenario, candidate: Candidate, *, thorough: bool) -> Trial:
-    """Return how the services are tried; BadInputError where one that is named is not there."""
+def _trial(scenario: Scenario, *, thorough: bool) -> Trial:
+    """Return how the services are tried."""
     trial = scenario.trial
-    names = [service.name for service in candidate.services]
-    for name in trial.only:
-        if name not in names:
-            raise BadInputError(
-                f"{scenario.path}: the candidate has no service {name!r}{did_you_mean(name, names)}"
-            )
     if not thorough:
         return trial
     most = max(trial.requests_max, trial.thorough)

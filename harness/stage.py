@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import apsw
@@ -18,9 +20,11 @@ from harness.model import DATABASES
 from harness.scenario import FixtureSource, Scenario
 from harness.snapshot import REGISTRY_LOG, Snapshot
 
-__all__ = ["claim", "fresh", "lay", "prepare", "take"]
+__all__ = ["claimed", "cleared", "fresh", "lay", "prepare", "prepare_claimed", "take"]
 
 _MARKER = ".migration-gate"
+_COMING = "coming"
+_APPROVALS = "approvals"  # so `harness approve` calls it, which is of a higher layer
 
 
 def prepare(scenario: Scenario, out: Path) -> Path:
@@ -73,26 +77,84 @@ def fresh(directory: Path) -> Path:
     return directory
 
 
-def claim(out: Path) -> Path:
-    """Make `out` ours and empty: a new folder, an empty one, or one that an earlier run left.
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[Path]:
+    """Hold `out` for one run: a new folder, an empty one, or one that an earlier run left.
 
-    BadInputError where something else is in it, for all that is in it will be removed.
+    Nothing in it is removed before `cleared`. BadInputError where something else is in it, a
+    report that somebody approved, or where another run holds it.
     """
-    marker = out / _MARKER
+    with contextlib.ExitStack() as stack:
+        try:
+            _refuse_foreign(out)
+            out.mkdir(parents=True, exist_ok=True)
+            marker = stack.enter_context((out / _MARKER).open("a", encoding="utf-8"))
+            fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _refuse_approved(out)
+            if not marker.tell():
+                marker.write("A run of the migration gate; the next one removes what is here.\n")
+                marker.flush()
+        except BlockingIOError as error:
+            raise BadInputError(
+                f"{out} is in use by another run of the gate; wait until it has ended, or name"
+                " another folder with --out"
+            ) from error
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        yield out
+
+
+def cleared(out: Path, *, but: str | None = None) -> Path:
+    """Remove what an earlier run left in `out`, which is claimed, and return it.
+
+    The entry `but` stays. EnvironmentFaultError where something cannot be removed.
+    """
+    try:
+        for entry in out.iterdir():
+            if entry.name in (_MARKER, but):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    return out
+
+
+def prepare_claimed(scenario: Scenario, out: Path) -> Path:
+    """Put the scenario's databases into `fixture` of `out`, which is claimed; clear the rest.
+
+    What cannot be used is refused while the report of an earlier run still stands there.
+    """
+    coming = prepare(scenario, out / _COMING)
+    return coming.rename(cleared(out, but=_COMING) / "fixture")
+
+
+def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise BadInputError(f"{out} is no folder; name another with --out")
-    if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARKER).is_file():
         raise BadInputError(
             f"{out} holds files that no run of the gate left there; name another folder with --out"
         )
-    try:
-        fresh(out).mkdir()
-        marker.write_text("A run of the migration gate; the next one removes what is here.\n")
-    except OSError as error:
-        raise EnvironmentFaultError(
-            f"{out} cannot be written ({error.strerror}); name another folder with --out"
-        ) from error
-    return out
+
+
+def _refuse_approved(out: Path) -> None:
+    """Refuse a folder with approvals in it: a cutover can begin and go on with them alone."""
+    for marker in out.rglob(_MARKER):
+        approvals = marker.with_name(_APPROVALS)
+        if approvals.is_dir() and any(approvals.iterdir()):
+            raise BadInputError(
+                f"{marker.parent} holds a report that was approved, and a new run would remove it"
+                " with its approvals; name another folder with --out"
+            )
+
+
+def _unwritable(out: Path, error: OSError) -> EnvironmentFaultError:
+    return EnvironmentFaultError(
+        f"{out} cannot be written ({error.strerror}); name another folder with --out"
+    )
 
 
 def lay(source: Path, out: Path, *, without: Iterable[str] = ()) -> Path:

@@ -13,7 +13,7 @@ from harness.errors import BadInputError
 from harness.model import Severity, Verdict
 from harness.play import _trial, play, played_aside
 from harness.scenario import Scenario
-from harness.stage import claim, prepare
+from harness.stage import prepare
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 NOTES = "CREATE TABLE notes (id TEXT, text TEXT)"
@@ -35,9 +35,9 @@ def scenario(tmp_path: Path, text: str) -> Scenario:
 
 def test_the_full_profile_asks_services_as_much_as_the_scenario_says_is_thorough() -> None:
     path = SCENARIOS / "services" / "empty-databases.yaml"
-    story, tested = Scenario.load(path), Candidate.load()
-    quick = _trial(story, tested, thorough=False)
-    full = _trial(story, tested, thorough=True)
+    story = Scenario.load(path)
+    quick = _trial(story, thorough=False)
+    full = _trial(story, thorough=True)
     assert quick == story.trial
     assert full.requests == story.trial.thorough
     assert full.requests_max >= full.requests
@@ -154,20 +154,6 @@ def test_played_aside_only_a_failure_keeps_its_databases(tmp_path: Path) -> None
     with played_aside(scenario(tmp_path, text), out) as result:
         assert result.verdict is Verdict.INVALID
     assert (out / "run" / "after" / "devflow.sqlite").is_file()
-
-
-def test_an_out_folder_of_somebody_else_is_not_emptied(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BadInputError, match="name another folder with --out"):
-        claim(tmp_path)
-    assert (tmp_path / "thesis.txt").exists()
-
-
-def test_an_out_folder_of_an_earlier_run_is_made_anew(tmp_path: Path) -> None:
-    out = claim(tmp_path / "out")
-    (out / "old").touch()
-    claim(out)
-    assert not (out / "old").exists()
 
 
 def test_the_wal_comes_along_with_a_copied_fixture(tmp_path: Path) -> None:
