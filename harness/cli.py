@@ -21,6 +21,7 @@ import click
 
 from harness.errors import ExitCode, HarnessError
 from harness.model import COMMAND_S
+from harness.progress import unheard
 from harness.signing import EXIT_CODES, approve, keygen, verify
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def _run(given: list[str]) -> int:
         return _fail(str(error), error.exit_code, as_json=as_json)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", ExitCode.BROKEN, as_json=as_json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _UnreadError:
+        unheard(sys.stdout)
         return ExitCode.BROKEN
     except Exception as error:
         place = _keep_traceback()
@@ -67,9 +68,16 @@ def _run(given: list[str]) -> int:
 
 def _fail(text: str, code: ExitCode, *, as_json: bool) -> int:
     sentence = " ".join(text.split())
-    click.echo(f"harness: {sentence}", err=True)
+    try:
+        click.echo(f"harness: {sentence}", err=True)
+    except BrokenPipeError:
+        unheard(sys.stderr)
     if as_json:
-        click.echo(json.dumps({"verdict": None, "error": sentence, "exit_code": int(code)}))
+        try:
+            click.echo(json.dumps({"verdict": None, "error": sentence, "exit_code": int(code)}))
+        except BrokenPipeError:
+            unheard(sys.stdout)
+            return ExitCode.BROKEN
     return code
 
 
@@ -80,7 +88,27 @@ def _keep_traceback() -> str:
     return name
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _UnreadError(Exception):
+    """Nobody reads the answer any more."""
+
+
+class _Commands(click.Group):
+    """The commands; click ends with 1, which means invalid, where nobody reads what they say."""
+
+    def make_context(self, *given: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*given, **extra)
+        except BrokenPipeError as error:
+            raise _UnreadError from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _UnreadError from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="devflow-migration-gate", prog_name="harness")
 def cli() -> None:
     """Rehearse a migration on copies, prove what was kept, sign the proof."""

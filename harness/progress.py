@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Happening", "Tell", "nobody", "on_terminal", "plain_printer", "printer"]
+__all__ = ["Happening", "Tell", "nobody", "on_terminal", "plain_printer", "printer", "unheard"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +53,34 @@ def plain_printer(stream: TextIO | None = None) -> Tell:
 
 
 def printer() -> Tell:
-    """Return a listener with colours and the time left on a terminal, a plain one elsewhere."""
+    """Return a listener with colours and the time left on a terminal, a plain one elsewhere.
+
+    What it cannot print, since nobody reads it any more, is dropped: the run goes on.
+    """
     if not sys.stderr.isatty():
-        return plain_printer()
+        return _while_heard(plain_printer())
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
 
-    return on_terminal(Console(stderr=True))
+    return _while_heard(on_terminal(Console(stderr=True)))
+
+
+def _while_heard(tell: Tell) -> Tell:
+    def told(happening: Happening) -> None:
+        try:
+            tell(happening)
+        except OSError:
+            unheard(sys.stderr)
+
+    return told
+
+
+def unheard(stream: TextIO) -> None:
+    """Send what is still written to `stream` nowhere, so that neither it nor the exit fails."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
 
 
 def on_terminal(console: Console) -> Tell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,35 @@ def test_a_run_that_is_ended_from_outside_says_so(tmp_path: Path) -> None:
         rest = process.stderr.read()
     assert process.returncode == ExitCode.BROKEN
     assert rest.splitlines()[-1] == "harness: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("unread", "code"), [("stderr", ExitCode.VALID), ("stdout", ExitCode.BROKEN)]
+)
+def test_progress_that_nobody_reads_changes_no_verdict_and_an_unread_answer_is_none(
+    tmp_path: Path, unread: str, code: int
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = ["-m", "harness", "scenario", str(story(tmp_path)), "--out", str(tmp_path / "out")]
+    ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {unread: writer}
+    done = subprocess.run(
+        [sys.executable, *command], timeout=60, check=False, text=True, **ends
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == code
+    assert (tmp_path / "out" / "report.json").is_file()
+    if unread == "stderr":
+        assert done.stdout.startswith("valid: ")
+
+
+def test_bad_input_that_nobody_reads_of_exits_with_254_too(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "harness", "verify", str(tmp_path / "none")]
+    done = subprocess.run(command, timeout=60, check=False, stderr=writer)
+    os.close(writer)
+    assert done.returncode == ExitCode.BAD_INPUT
 
 
 def test_mutants_prints_who_caught_which(
