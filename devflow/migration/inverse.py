@@ -8,6 +8,17 @@ from devflow.migration.targets import TableMap
 __all__ = ["inverse_expression", "mapping_document"]
 
 
+# The log's checks of each day, whether or not the registry has summed them; its own are not told.
+_DAYS = (
+    "SELECT provider, day, sum(checks), sum(healthy) FROM ("
+    "SELECT provider, day, checks, healthy_checks AS healthy FROM provider_performance_metrics"
+    " UNION ALL SELECT provider, substr(checked_at, 1, 10), iif(rolled_up, -1, 1),"
+    " iif(rolled_up, -healthy, healthy) FROM model_health_history"
+    " WHERE checked_at IS NOT NULL AND rolled_up = (line_no IS NULL)"
+    ") GROUP BY provider, day HAVING sum(checks)"
+)
+
+
 def inverse_expression(table: TableMap, column: str) -> str:
     """Return SQL for a legacy column: its residue where there is one, else the unified value."""
     bit = 1 << list(table.inverse).index(column)
@@ -81,11 +92,13 @@ def mapping_document() -> dict[str, object]:
             "lines": "SELECT line_no, raw FROM model_registry_log ORDER BY line_no",
             "last_newline": "SELECT value FROM migration_facts"
             " WHERE name = 'registry.last_newline'",
-            "providers": "SELECT name FROM model_providers WHERE in_log",
-            "health": "SELECT line_no, provider, healthy FROM model_health_history"
+            "providers": "SELECT name, status, is_active, last_checked FROM model_providers"
+            " WHERE in_log",
+            "health": "SELECT line_no, provider, healthy, checked_at FROM model_health_history"
             " WHERE line_no IS NOT NULL",
-            "failovers": "SELECT line_no, from_provider, to_provider FROM failover_events"
-            " WHERE line_no IS NOT NULL",
+            "failovers": "SELECT line_no, from_provider, to_provider, occurred_at,"
+            " reason IS NOT NULL FROM failover_events WHERE line_no IS NOT NULL",
+            "days": _DAYS,
         },
         "carried": "SELECT source, source_table, unified_table FROM carried_tables",
         "decisions": "SELECT source, type, name, decision, rule, unified_name"

@@ -1,7 +1,8 @@
 """The registry's log in the unified database: its lines byte for byte, and what they tell.
 
 What the lines tell is read here again, from the source's log alone: each health check of each
-provider, and each change of the active provider from one check to the next.
+provider, each change of the active provider from one check to the next, what that makes of each
+provider, and the sums of each day.
 """
 
 from __future__ import annotations
@@ -35,9 +36,25 @@ class Told:
         self.health: _Rows = Counter()
         self.failed: set[tuple[Any, ...]] = set()
         self.failovers: _Rows = Counter()
-        self.providers: set[str] = set()
         self.hosts: set[str] = set()
+        self.days: dict[tuple[str, str], list[int]] = {}
+        self._latest: dict[str, tuple[int, str | None] | None] = {}
         self._active: str | None = None
+
+    @property
+    def providers(self) -> _Rows:
+        """Each provider's name, status, whether it is active, and when it was last checked."""
+        rows: _Rows = Counter()
+        for name, latest in self._latest.items():
+            status = "unknown" if latest is None else "healthy" if latest[0] else "unhealthy"
+            checked_at = None if latest is None else latest[1]
+            rows[name, status, int(name == self._active), checked_at] += 1
+        return rows
+
+    @property
+    def sums(self) -> _Rows:
+        """Each provider's day, with how many checks it had and how many of them were well."""
+        return Counter((*place, *sums) for place, sums in self.days.items())
 
     def read(self, number: int, line: bytes) -> None:
         """Take in one line; one that is cut off or no JSON tells nothing."""
@@ -48,6 +65,7 @@ class Told:
         if not isinstance(entry, dict):
             return
         message = entry.get("message")
+        at = _clean(entry["timestamp"]) if isinstance(entry.get("timestamp"), str) else None
         for key in entry:
             if key.endswith("Host"):
                 self.hosts.add(_clean(key.removesuffix("Host")))
@@ -57,15 +75,25 @@ class Told:
             return
         for key, healthy in entry.items():
             if isinstance(healthy, bool):
-                self.health[number, _clean(key), int(healthy)] += 1
-                self.providers.add(_clean(key))
+                self._check(number, _clean(key), int(healthy), at)
         active = entry.get("active")
         if isinstance(active, str):
             active = _clean(active)
-            self.providers.add(active)
-            if self._active not in (None, active):
-                self.failovers[number, self._active, active] += 1
+            self._latest.setdefault(active, None)
+            if self._active is not None and self._active != active:
+                was = self._latest[self._active]
+                unhealthy = int(was is not None and not was[0])
+                self.failovers[number, self._active, active, at, unhealthy] += 1
             self._active = active
+
+    def _check(self, number: int, provider: str, healthy: int, at: str | None) -> None:
+        self.health[number, provider, healthy, at] += 1
+        self._latest[provider] = (healthy, at)
+        if at is not None:
+            day = at.partition("\0")[0][:10]  # SQLite's functions on texts end at a NUL
+            sums = self.days.setdefault((provider, day), [0, 0])
+            sums[0] += 1
+            sums[1] += healthy
 
 
 def _clean(text: str) -> str:
@@ -82,24 +110,29 @@ def read_log(lines: Iterable[bytes]) -> Told:
 
 
 def check_told(evidence: Evidence, unified: apsw.Connection) -> Iterator[Finding]:
-    """Compare what the log tells with the tables that hold it. Raises apsw.Error."""
+    """Compare what the log tells with the tables that hold it. Raises apsw.Error.
+
+    The first columns of a row name it, and have to be there; how many more there are, a query says.
+    """
     registry = evidence.mapping.registry
     if registry is None:
         return
     told = read_log(evidence.before.log_lines())
-    providers: _Rows = Counter((name,) for name in told.providers)
     asked: tuple[tuple[str, str | None, _Rows, set[Any]], ...] = (
         ("health", registry.health, told.health, told.failed),
         ("failovers", registry.failovers, told.failovers, set()),
-        ("providers", registry.providers, providers, told.hosts),
+        ("providers", registry.providers, told.providers, told.hosts),
+        ("days", registry.days, told.sums, set()),
     )
-    for table, sql, expected, allowed in asked:
+    for table, sql, whole, allowed in asked:
         if sql is None:
             continue
         given: _Rows = Counter(unified.execute(sql).fetchall())
+        width = max(map(len, given), default=None)
+        expected: _Rows = Counter(row[:width] for row in whole.elements())
         yield from _listed(table, expected - given, "missing", "the log tells it, no row does")
         invented: _Rows = Counter(
-            {row: n for row, n in (given - expected).items() if not {row, row[0]} & allowed}
+            {row: n for row, n in (given - expected).items() if not {row[:3], row[0]} & allowed}
         )
         yield from _listed(table, invented, "invented", "a row tells it, the log does not")
 
