@@ -38,7 +38,8 @@ TableName = tuple[str, str]
 class TableMapping:
     """How one source table comes back from the unified database; every value is SQL.
 
-    `columns` are in the file's order, for `residue` counts its bits in that order.
+    `columns` are in the file's order, for `residue` counts its bits in that order. `shown` says
+    where a column's value stands a second time, for services to read.
     """
 
     source: str
@@ -46,6 +47,7 @@ class TableMapping:
     from_: str
     key: str
     columns: dict[str, str]
+    shown: dict[str, str] = field(default_factory=dict)
     other_columns: str | None = None
     residue: str | None = None
     targets: dict[str, str] = field(default_factory=dict)
@@ -113,7 +115,8 @@ class Nearest:
 class Listed:
     """A query that yields the key of every row of a source table, as a service would reach it.
 
-    With `column`, of every row at least that has one of the texts `values` in it.
+    With `column`, of every row at least that has one of the texts `values` in it, or whose value
+    there `is_null` or is not.
     """
 
     source: str
@@ -121,6 +124,15 @@ class Listed:
     query: str
     column: str | None = None
     values: tuple[str, ...] = ()
+    is_null: bool | None = None
+
+    @property
+    def of(self) -> str:
+        """Which rows, in words: `status done, completed`; empty where it is all of them."""
+        if self.column is None:
+            return ""
+        null = {True: "NULL", False: "not NULL", None: ""}[self.is_null]
+        return f"{self.column} {', '.join(self.values) or null}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +257,7 @@ class _Reader:
 
     def table(self, body: object, *, source: str, table: str, where: str) -> TableMapping:
         optional = ("other_columns", "residue", "rule")
-        known = ("from", "key", "columns", "targets", *optional)
+        known = ("from", "key", "columns", "shown", "targets", *optional)
         block = self.block(body, where=where, known=known, required=("from", "key", "columns"))
         more = {name: self.text(block.get(name), where=f"{where}.{name}") for name in optional}
         columns = self.texts(block["columns"], where=f"{where}.columns")
@@ -257,9 +269,17 @@ class _Reader:
             from_=self.needed(block["from"], where=f"{where}.from"),
             key=self.needed(block["key"], where=f"{where}.key"),
             columns=columns,
+            shown=self.shown(block.get("shown") or {}, columns, where=f"{where}.shown"),
             targets=self.texts(block.get("targets") or {}, where=f"{where}.targets"),
             **more,
         )
+
+    def shown(self, value: object, columns: dict[str, str], *, where: str) -> dict[str, str]:
+        shown = self.texts(value, where=where)
+        for column in shown:
+            if column not in columns:
+                raise self.fail(where, unknown_key(column, tuple(columns)))
+        return shown
 
     def registry(self, value: object) -> RegistryMapping | None:
         if value is None:
@@ -288,14 +308,17 @@ class _Reader:
     def listed(self, item: object, where: str) -> Listed:
         given = dict(item) if isinstance(item, dict) else item
         values = given.pop("values", None) if isinstance(given, dict) else None
+        is_null = given.pop("is_null", None) if isinstance(given, dict) else None
         use = self.use(given, where, ("query",), ("column",))
-        if (values is None) != ("column" not in use):
-            raise self.fail(where, "`column` and `values` go together")
+        if (values is not None) + (is_null is not None) != ("column" in use):
+            raise self.fail(where, "`column` goes with one of `values` and `is_null`")
+        if is_null not in (None, True, False):
+            raise self.fail(f"{where}.is_null", "must be true or false")
         if values is not None and not (
             isinstance(values, list) and values and all(isinstance(v, str) for v in values)
         ):
             raise self.fail(f"{where}.values", "must be a list of texts")
-        return Listed(**use, values=tuple(values or ()))
+        return Listed(**use, values=tuple(values or ()), is_null=is_null)
 
     def items(self, block: dict[str, Any], name: str) -> Iterable[tuple[object, str]]:
         value = block.get(name) or []

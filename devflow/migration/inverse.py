@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from devflow.migration.tables import PLANNED
+from collections.abc import Iterable, Iterator, Mapping
+
+from devflow.migration.tables import (
+    LEGACY_PRIORITIES,
+    LEGACY_STATUSES,
+    PLANNED,
+    PRIORITIES,
+    STATUSES,
+    planned,
+)
 from devflow.migration.targets import TableMap
 
 __all__ = ["inverse_expression", "mapping_document"]
@@ -25,11 +34,21 @@ def inverse_expression(table: TableMap, column: str) -> str:
     return f"CASE WHEN o.residue & {bit} THEN o.x_{column} ELSE {table.inverse[column]} END"
 
 
+def _shown(table: TableMap) -> dict[str, str]:
+    """Return where services read a value that the inverse takes from elsewhere."""
+    bits = {column: 1 << n for n, column in enumerate(table.inverse)}
+    return {
+        column: f"CASE WHEN o.residue & {bits[column]} THEN o.x_{column} ELSE {shown} END"
+        for column, shown in table.shown.items()
+    }
+
+
 def _table(table: TableMap) -> dict[str, object]:
     return {
         "from": table.joined,
         "key": "o.source_rowid",
         "columns": {column: inverse_expression(table, column) for column in table.inverse},
+        **({"shown": _shown(table)} if table.shown else {}),
         "other_columns": 'o."x_{column}"',
         "residue": "o.residue",
         "targets": {target.table: f"o.{target.origin_key}" for target in table.targets},
@@ -66,6 +85,39 @@ def _nearest(source: str, table: str, *, vector: str, model: str) -> dict[str, s
 
 def _listed(table: TableMap) -> dict[str, str]:
     return {"source": table.name, "query": f"SELECT o.source_rowid FROM {table.joined}"}
+
+
+def _meaning(table: TableMap, column: str, *words: str, shown: str) -> dict[str, object]:
+    """Return how the rows with these words are listed: by the state that the words mean."""
+    return {
+        "source": table.name,
+        "column": column,
+        "values": list(words),
+        "query": f"SELECT o.source_rowid FROM {table.joined} WHERE {shown}",
+    }
+
+
+def _meanings(
+    source: str, column: str, states: Iterable[str], words: Mapping[str, str]
+) -> Iterator[dict[str, object]]:
+    """Yield how tasks are listed by each state: by its own name, and by the old words for it."""
+    table = planned(source, "task_contexts")
+    assert table is not None  # noqa: S101 - it stands in the plan
+    for state in states:
+        names = (state, *(word for word, meant in words.items() if meant == state))
+        yield _meaning(table, column, *names, shown=f"u.{column} = '{state}'")
+
+
+def _ended(is_null: bool, status: str) -> dict[str, object]:
+    """Return how sessions are listed that have no end yet, or have one."""
+    table = planned("root", "coordination_sessions")
+    assert table is not None  # noqa: S101 - it stands in the plan
+    return {
+        "source": table.name,
+        "column": "end_time",
+        "is_null": is_null,
+        "query": f"SELECT o.source_rowid FROM {table.joined} WHERE u.status = '{status}'",
+    }
 
 
 def _active(source: str, *statuses: str) -> dict[str, object]:
@@ -126,6 +178,10 @@ def mapping_document() -> dict[str, object]:
                 *(_listed(table) for table in PLANNED),
                 _active("root", "planning", "active"),
                 _active("legacy", "pending", "planning", "in_progress", "running", "active"),
+                *_meanings("legacy", "status", STATUSES, LEGACY_STATUSES),
+                *_meanings("legacy", "priority", PRIORITIES, LEGACY_PRIORITIES),
+                _ended(is_null=True, status="active"),
+                _ended(is_null=False, status="completed"),
             ],
         },
     }

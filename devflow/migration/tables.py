@@ -234,6 +234,8 @@ def _vector_memories(source: str) -> TableMap:
             "created_at": "e.created_at",
         },
         required=("id", "content", "embedding_vector"),
+        # A block that is another's too has that one's time.
+        shown={"created_at": "CASE WHEN o.rule = 'merged' THEN e.created_at ELSE u.created_at END"},
     )
 
 

@@ -34,13 +34,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TableMap:
-    """One planned legacy table: its targets, and each of its columns from the unified rows."""
+    """One planned legacy table: its targets, and each of its columns from the unified rows.
+
+    `shown` are columns whose value stands in a second place, for services to read.
+    """
 
     source: str
     table: str
     targets: tuple[Target, ...]
     inverse: Mapping[str, str]
     required: tuple[str, ...] = ()
+    shown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

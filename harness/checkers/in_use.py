@@ -226,8 +226,8 @@ def _with_source(
     differences.close()
     kind = type(use).__name__.lower()
     name = f"{use.source}.{use.table}"
-    if isinstance(use, Listed) and use.column:
-        name += f" by {use.column}"
+    if isinstance(use, Listed) and use.of:
+        name += f": {use.of}"
     work.details.setdefault(kind, {})[name] = details
 
 
@@ -412,7 +412,7 @@ def _listed(
             missing -= merged_rows(work.evidence, work.unified, use)
         for key in sorted(missing, key=str):
             cause = "the unified database no longer lists this row"
-            cause += f" by its {use.column}" if use.column else ""
+            cause += f" among those of {use.of}" if use.of else ""
             wrong.add("not-listed", cause, key=str(key), column=use.column)
         for key in sorted(found - there, key=str):
             cause = "the unified database lists a row that the source has not"

@@ -16,7 +16,7 @@ _NONE: Final = "SELECT NULL WHERE 0"
 
 
 def rows_to_show(connection: apsw.Connection, table: Table, use: Listed) -> set[object]:
-    """Return the rowids that `use` must list: all, or those with one of the values it names.
+    """Return the rowids that `use` must list: all, or those with one of the values that it names.
 
     Values are compared byte by byte, and only texts with texts.
     """
@@ -24,6 +24,9 @@ def rows_to_show(connection: apsw.Connection, table: Table, use: Listed) -> set[
     if use.column is None:
         return {row for (row,) in connection.execute(sql)}
     column = quote(use.column)
+    if use.is_null is not None:
+        sql += f" WHERE {column} IS {'NULL' if use.is_null else 'NOT NULL'}"
+        return {row for (row,) in connection.execute(sql)}
     marks = ", ".join("CAST(? AS BLOB)" for _ in use.values)
     sql += f" WHERE typeof({column}) = 'text' AND CAST({column} AS BLOB) IN ({marks})"
     return {row for (row,) in connection.execute(sql, use.values)}

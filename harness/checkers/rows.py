@@ -26,6 +26,7 @@ from harness.checkers.plan import (
 )
 from harness.checkers.registry import check_lines, check_told
 from harness.checkers.residue import residue_of
+from harness.checkers.shown import shown_otherwise
 from harness.checkers.worker import Worker
 from harness.database import Table, quote
 from harness.mapping import TableMapping
@@ -36,8 +37,9 @@ __all__ = ["check"]
 VERIFIES = (
     "Every row of every source table can be rebuilt from the unified database alone: the same"
     " values, the same storage classes, the same bytes and NULLs, as often as it was there, and"
-    " no row that was not. Every line of the registry's log is there, byte for byte, and the"
-    " providers, health checks and failovers that the lines tell of."
+    " no row that was not. A value that stands a second time for services to read is the same"
+    " there. Every line of the registry's log is there, byte for byte, and the providers, health"
+    " checks, failovers and sums of days that the lines tell of."
 )
 DOES_NOT_VERIFY = (
     "That a value is where services look for it (in-use), that the tables' declarations are right"
@@ -177,8 +179,10 @@ def _check_table(
             tally.residue += residue_of(
                 connections[1], found.mapped, table, of=comparison.right_rows
             )
+            tally.findings += shown_otherwise(connections[1], found.mapped)
         except apsw.Error as error:
-            tally.findings.append(_inverse_fails(found.source, table.name, f"its residue: {error}"))
+            text = f"its residue, or what it shows: {error}"
+            tally.findings.append(_inverse_fails(found.source, table.name, text))
 
 
 def _figures(found: Correspondence, comparison: Comparison) -> dict[str, Any]:

@@ -45,14 +45,16 @@ USE = {
 }
 
 
-def check(directory: Path, change: str = "", *, legacy: str = LEGACY) -> CheckResult:
+def check(
+    directory: Path, change: str = "", *, legacy: str = LEGACY, use: dict[str, Any] | None = None
+) -> CheckResult:
     return in_use.check(
         evidence(
             directory,
             sources={"legacy": legacy, "root": ROOT},
             unified=UNIFIED + change,
             tables={"legacy.tasks": table("from_tasks"), "root.jobs": table("from_jobs")},
-            in_use={"listed": [USE]},
+            in_use={"listed": [use or USE]},
         )
     )
 
@@ -60,7 +62,7 @@ def check(directory: Path, change: str = "", *, legacy: str = LEGACY) -> CheckRe
 def test_rows_of_the_named_values_that_are_all_listed_are_right(tmp_path: Path) -> None:
     result = check(tmp_path)
     assert result.verdict is Verdict.VALID
-    assert result.details["listed"] == {"legacy.tasks by status": {"rows": 2}}
+    assert result.details["listed"] == {"legacy.tasks: status pending, running": {"rows": 2}}
 
 
 def test_a_row_of_a_named_value_that_is_not_listed_is_told(tmp_path: Path) -> None:
@@ -73,6 +75,20 @@ def test_a_row_of_a_named_value_that_is_not_listed_is_told(tmp_path: Path) -> No
 def test_of_other_values_nothing_is_asked(tmp_path: Path, seq: int) -> None:
     switched = f"UPDATE work SET status = iif(status = 'over', 'to do', 'over') WHERE seq = {seq};"
     assert check(tmp_path, switched).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("is_null", "wanted"), [(True, {"3"}), (False, {"1", "2", "4", "5", "6"})])
+def test_rows_are_listed_by_whether_there_is_a_value(
+    is_null: bool, wanted: set[str], tmp_path: Path
+) -> None:
+    none = {
+        "source": "legacy.tasks",
+        "column": "status",
+        "is_null": is_null,
+        "query": "SELECT source_rowid FROM from_tasks WHERE 0",
+    }
+    result = check(tmp_path, use=none)
+    assert {f.key for f in result.findings if f.rule == "in-use/not-listed"} == wanted
 
 
 def test_a_row_that_is_one_with_another_sources_may_show_that_ones_value(tmp_path: Path) -> None:

@@ -125,7 +125,22 @@ def test_columns_are_found_as_sqlite_finds_them(tmp_path: Path) -> None:
         (
             "query: SELECT 4",
             "query: SELECT 4, column: status",
-            "in_use.listed[0]: `column` and `values` go together",
+            "in_use.listed[0]: `column` goes with one of `values` and `is_null`",
+        ),
+        (
+            "query: SELECT 4",
+            "query: SELECT 4, column: status, values: [open], is_null: true",
+            "in_use.listed[0]: `column` goes with one of `values` and `is_null`",
+        ),
+        (
+            "query: SELECT 4",
+            "query: SELECT 4, column: status, is_null: maybe",
+            "in_use.listed[0].is_null: must be true or false",
+        ),
+        (
+            "    rule: o.rule",
+            "    shown: {idd: u.id}",
+            "tables.legacy.blocks.shown: unknown key 'idd'; did you mean 'id'?",
         ),
         (
             "query: SELECT 4",

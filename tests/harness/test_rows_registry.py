@@ -35,14 +35,44 @@ REGISTRY = {
 }
 
 
-def made(directory: Path, unified: str = "") -> Evidence:
+# The same log with times, and everything asked for that can be asked of it.
+TIMED = [
+    line.replace(b"{", b'{"timestamp":"2025-09-1%dT01:02:03Z",' % n, 1)
+    for n, line in enumerate(LOG)
+]
+ALL_ASKED = REGISTRY | {
+    "health": "SELECT n, provider, healthy, at FROM checks",
+    "failovers": "SELECT n, a, b, at, reason IS NOT NULL FROM moves",
+    "providers": "SELECT name, status, active, at FROM states",
+    "days": "SELECT provider, day, checks, well FROM days",
+}
+ALL_TOLD = """
+CREATE TABLE checks(n, provider, healthy, at);
+INSERT INTO checks SELECT n, provider, healthy, '2025-09-1' || (n - 1) || 'T01:02:03Z' FROM health;
+CREATE TABLE moves(n, a, b, at, reason);
+INSERT INTO moves VALUES (5, 'ollama', 'synthetic', '2025-09-14T01:02:03Z', NULL);
+CREATE TABLE states(name, status, active, at);
+INSERT INTO states VALUES ('ollama', 'healthy', 0, '2025-09-14T01:02:03Z'),
+    ('synthetic', 'unhealthy', 1, '2025-09-14T01:02:03Z');
+CREATE TABLE days(provider, day, checks, well);
+INSERT INTO days SELECT provider, substr(at, 1, 10), 1, healthy FROM checks;
+"""
+
+
+def made(
+    directory: Path,
+    unified: str = "",
+    *,
+    lines: list[bytes] = LOG,
+    asked: dict[str, str] = REGISTRY,
+) -> Evidence:
     log = directory / "before" / "logs" / "model-registry.log"
     log.parent.mkdir(parents=True)
-    log.write_bytes(b"".join(line + b"\n" for line in LOG))
-    lines = "".join(
-        f"INSERT INTO log VALUES ({n}, x'{line.hex()}');" for n, line in enumerate(LOG, 1)
+    log.write_bytes(b"".join(line + b"\n" for line in lines))
+    kept = "".join(
+        f"INSERT INTO log VALUES ({n}, x'{line.hex()}');" for n, line in enumerate(lines, 1)
     )
-    return evidence(directory, sources={}, unified=UNIFIED + lines + unified, registry=REGISTRY)
+    return evidence(directory, sources={}, unified=UNIFIED + kept + unified, registry=asked)
 
 
 def test_what_the_log_tells_is_there(tmp_path: Path) -> None:
@@ -69,6 +99,28 @@ def test_what_the_log_does_not_tell_is_found(
     result = check(made(tmp_path, unified + ";"))
     assert f"rows/{rule}" in rules(result)
     assert {finding.table for finding in result.findings} == {table}
+
+
+@pytest.mark.parametrize(
+    ("change", "table"),
+    [
+        ("", None),
+        ("UPDATE checks SET at = '2025-09-11' WHERE n = 2 AND healthy", "health"),
+        ("UPDATE moves SET at = '2025-09-11T01:02:03Z'", "failovers"),
+        ("UPDATE moves SET reason = 'ollama was unhealthy'", "failovers"),
+        ("UPDATE states SET status = 'healthy'", "providers"),
+        ("UPDATE states SET active = 1 - active", "providers"),
+        ("UPDATE states SET at = NULL WHERE active", "providers"),
+        ("UPDATE days SET well = 1", "days"),
+        ("UPDATE days SET checks = checks + 1", "days"),
+        ("DELETE FROM days WHERE day = '2025-09-11'", "days"),
+    ],
+)
+def test_times_reasons_states_and_sums_are_judged_where_they_are_asked_for(
+    change: str, table: str | None, tmp_path: Path
+) -> None:
+    result = check(made(tmp_path, ALL_TOLD + change + ";", lines=TIMED, asked=ALL_ASKED))
+    assert {finding.table for finding in result.findings} == ({table} if table else set())
 
 
 def test_a_failed_check_may_stand_in_the_health_history_too(tmp_path: Path) -> None:
