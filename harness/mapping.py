@@ -76,9 +76,10 @@ class TableMapping:
 class RegistryMapping:
     """Where the registry's log went: its raw lines, and what was read out of them.
 
-    `providers` yields name[, status[, whether active[, last checked]]]; `health` line number,
-    provider, healthy[, checked at]; `failovers` line number, from, to[, at[, whether the first was
-    unhealthy]]; `days` provider, day, checks and how many of them were well.
+    `providers` yields names; `health` line number, provider, healthy[, checked at]; `failovers`
+    line number, from, to[, at[, whether the first was unhealthy]]; `days` provider, day, checks and
+    how many of them were well; `states`, of providers that no service has checked since, name,
+    status, whether active[, last checked].
     """
 
     lines: str
@@ -87,6 +88,7 @@ class RegistryMapping:
     health: str | None = None
     failovers: str | None = None
     days: str | None = None
+    states: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +286,7 @@ class _Reader:
     def registry(self, value: object) -> RegistryMapping | None:
         if value is None:
             return None
-        optional = ("last_newline", "providers", "health", "failovers", "days")
+        optional = ("last_newline", "providers", "health", "failovers", "days", "states")
         block = self.block(value, where="registry", known=("lines", *optional), required=("lines",))
         more = {name: self.text(block.get(name), where=f"registry.{name}") for name in optional}
         return RegistryMapping(lines=self.needed(block["lines"], where="registry.lines"), **more)

@@ -144,8 +144,10 @@ def mapping_document() -> dict[str, object]:
             "lines": "SELECT line_no, raw FROM model_registry_log ORDER BY line_no",
             "last_newline": "SELECT value FROM migration_facts"
             " WHERE name = 'registry.last_newline'",
-            "providers": "SELECT name, status, is_active, last_checked FROM model_providers"
-            " WHERE in_log",
+            "providers": "SELECT name FROM model_providers WHERE in_log",
+            "states": "SELECT name, status, is_active, last_checked FROM model_providers AS p"
+            " WHERE in_log AND (status <> 'unknown' OR is_active) AND NOT EXISTS (SELECT 1"
+            " FROM model_health_history AS h WHERE h.provider = p.name AND h.line_no IS NULL)",
             "health": "SELECT line_no, provider, healthy, checked_at FROM model_health_history"
             " WHERE line_no IS NOT NULL",
             "failovers": "SELECT line_no, from_provider, to_provider, occurred_at,"

@@ -43,7 +43,7 @@ TIMED = [
 ALL_ASKED = REGISTRY | {
     "health": "SELECT n, provider, healthy, at FROM checks",
     "failovers": "SELECT n, a, b, at, reason IS NOT NULL FROM moves",
-    "providers": "SELECT name, status, active, at FROM states",
+    "states": "SELECT name, status, active, at FROM states",
     "days": "SELECT provider, day, checks, well FROM days",
 }
 ALL_TOLD = """
@@ -108,9 +108,10 @@ def test_what_the_log_does_not_tell_is_found(
         ("UPDATE checks SET at = '2025-09-11' WHERE n = 2 AND healthy", "health"),
         ("UPDATE moves SET at = '2025-09-11T01:02:03Z'", "failovers"),
         ("UPDATE moves SET reason = 'ollama was unhealthy'", "failovers"),
-        ("UPDATE states SET status = 'healthy'", "providers"),
-        ("UPDATE states SET active = 1 - active", "providers"),
-        ("UPDATE states SET at = NULL WHERE active", "providers"),
+        ("UPDATE states SET status = 'healthy'", "states"),
+        ("UPDATE states SET active = 1 - active", "states"),
+        ("UPDATE states SET at = NULL WHERE active", "states"),
+        ("DELETE FROM states WHERE active", None),
         ("UPDATE days SET well = 1", "days"),
         ("UPDATE days SET checks = checks + 1", "days"),
         ("DELETE FROM days WHERE day = '2025-09-11'", "days"),
