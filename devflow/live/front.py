@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import json
 import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
-from devflow.live.authority import LEGACY, SOURCE_OF, UNIFIED, Authority
+from devflow.live.authority import LEGACY, SERVICES, SOURCE_OF, UNIFIED, Authority
 from devflow.live.gate import Gate, Valve, ValveError
 from devflow.live.haproxy import TEMPLATE, Haproxy
 from devflow.live.proxy import Proxy
@@ -107,12 +110,37 @@ def _listening(port: int) -> socket.socket:
             ) from error
 
 
-@click.command()
-@click.argument("service")
-@click.argument("port", type=int)
-@click.option("--control", type=int, required=True, help="Port that takes hold and release.")
-@click.option("--legacy", required=True, metavar="URL", help="Where the legacy service answers.")
-@click.option("--unified", required=True, metavar="URL", help="Where its successor answers.")
+def _moved(_: click.Context, __: click.Parameter, service: str) -> str:
+    """Return a service that is moved: in front of another, nothing would ever be held."""
+    if service not in SERVICES:
+        near = difflib.get_close_matches(service, SERVICES, n=1, cutoff=0.5)
+        known = f"did you mean {near[0]!r}?" if near else f"it may be {', '.join(SERVICES)}"
+        raise click.BadParameter(f"{service!r} is no service that is moved; {known}")
+    return service
+
+
+def _side(_: click.Context, __: click.Parameter, url: str) -> str:
+    """Return a URL of which a valve uses host and port, and nothing else is lost."""
+    try:
+        split = urlsplit(url)
+        named = bool(split.hostname and split.port)
+    except ValueError:  # a port that is no number, or too large a one
+        named = False
+    if not named or split.scheme != "http" or split.path.strip("/") or split.query:
+        raise click.BadParameter(f"{url!r} must be http://HOST:PORT, with nothing behind")
+    return url
+
+
+_PORT = click.IntRange(1, 65_535)
+_URL = partial(click.option, required=True, metavar="URL", callback=_side)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("service", callback=_moved)
+@click.argument("port", type=_PORT)
+@click.option("--control", type=_PORT, required=True, help="Port that takes hold and release.")
+@_URL("--legacy", help="Where the legacy service answers.")
+@_URL("--unified", help="Where its successor answers.")
 @click.option("--tree", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".")
 @click.option(
     "--by",

@@ -144,6 +144,44 @@ def test_help_is_exit_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rollback" in capsys.readouterr().out
 
 
+GATE = {"service": "model-registry", "port": "8083", "control": "18083"}
+URL = "http://127.0.0.1:28083"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"service": "model-registri"}, "no service that is moved; did you mean 'model-registry'?"),
+        ({"service": "costs"}, "it may be vector-memory, model-registry, database-manager"),
+        ({"port": "65536"}, "65536 is not in the range 1<=x<=65535"),
+        ({"control": "0"}, "0 is not in the range 1<=x<=65535"),
+        ({"legacy": "x"}, "'--legacy': 'x' must be http://HOST:PORT"),
+        ({"unified": "https://127.0.0.1:1"}, "'--unified': 'https://127.0.0.1:1' must be http://"),
+        ({"legacy": "http://127.0.0.1"}, "must be http://HOST:PORT"),
+        ({"legacy": "http://:80"}, "must be http://HOST:PORT"),
+        ({"legacy": "http://127.0.0.1:http"}, "must be http://HOST:PORT"),
+        ({"legacy": "http://127.0.0.1:80/v2"}, "with nothing behind"),
+    ],
+)
+def test_a_gate_in_front_of_nothing_is_refused_before_it_takes_a_port(
+    capsys: pytest.CaptureFixture[str], changed: dict[str, str], said: str
+) -> None:
+    given = {**GATE, "legacy": URL, "unified": URL, **changed}
+    words = [f"--{name}={given[name]}" for name in ("control", "legacy", "unified")]
+    assert operator.main(["gate", given["service"], given["port"], *words]) == 1
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_a_gate_prints_help_as_every_command_does(
+    capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    assert operator.main(["gate", asked]) == 0
+    assert "Usage: python -m devflow gate" in capsys.readouterr().out
+
+
 def test_on_a_terminal_a_bar_shows_the_time_left(tree: LegacyTree) -> None:
     master, slave = pty.openpty()
     with subprocess.Popen(
