@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import apsw
 import sqlite_vec
 
-from devflow.migration.database import wait_eagerly
+from devflow.migration.database import has_table, wait_eagerly
 from devflow.services.errors import ConflictError, UnavailableError
 
 __all__ = ["Connection", "Row", "Store", "one", "opened", "rows"]
@@ -202,7 +202,7 @@ class Store:
         except Exception as failure:  # each who waits has to hear of it
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            failed = _explained(failure)
+            failed = _explained(failure, self._writer)
             outcomes = [(work, None, failed) for work in together]
         for work, answer, error in outcomes:
             if error is None:
@@ -219,7 +219,7 @@ class Store:
                 raise
             self._writer.execute("ROLLBACK TO work")
             self._writer.execute("RELEASE work")
-            return None, _explained(error)
+            return None, _explained(error, self._writer)
         self._writer.execute("RELEASE work")
         return answer, None
 
@@ -236,7 +236,7 @@ class Store:
             connection.execute("BEGIN")
             return work(connection)
         except apsw.Error as error:
-            raise _explained(error) from error
+            raise _explained(error, connection) from error
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -261,7 +261,7 @@ class Store:
         return connection
 
 
-def _explained(error: BaseException) -> BaseException:
+def _explained(error: BaseException, connection: Connection) -> BaseException:
     """Return what a caller can do something with, where SQLite's error tells of no bug of ours."""
     match error:
         case apsw.BusyError() | apsw.LockedError():
@@ -272,5 +272,10 @@ def _explained(error: BaseException) -> BaseException:
             return UnavailableError("the disk of the database fails; see the service's log")
         case apsw.ConstraintError():
             return ConflictError(f"this does not fit what is there: {error}")
+        case apsw.SQLError() if not has_table(connection, "main", "migration_facts"):
+            return UnavailableError(
+                f"{connection.filename} is not the unified database, or not any more: after a way"
+                " back, stop this service"
+            )
         case _:
             return error

@@ -94,12 +94,16 @@ async def running(store: Store, settings: Settings) -> AsyncIterator[Learner]:
 
 
 async def _for_ever(learner: Learner, interval_s: float) -> None:
+    told = ""
     while True:
         await asyncio.sleep(interval_s)
         try:
             if blocks := await learner.learn_all():
                 _log.info("learned", blocks=blocks)
-        except RefusedError as error:  # a lock, a full disk: it is tried again
-            _log.warning("put off", error=str(error))
+            told = ""
+        except RefusedError as error:  # a lock, a full disk, a way back: it is tried again
+            if str(error) != told:
+                _log.warning("put off", error=str(error))
+            told = str(error)
         except Exception as error:  # nothing may end it while the service runs
             _log.error("failed", exc_info=error)

@@ -114,13 +114,16 @@ async def running(store: Store, settings: Settings) -> AsyncIterator[Registry]:
 
 async def _for_ever(work: Callable[[], Awaitable[float]], *, every_s: float | None = None) -> None:
     """Do `work` again and again; it returns in how many seconds, where `every_s` does not say."""
+    told = ""
     while True:
         wait_s = every_s or _PAUSE_S
         try:
             answer = await work()
-            wait_s = every_s or max(0.01, answer)
-        except RefusedError as error:  # a lock, a full disk: it is tried again
-            _log.warning("put off", error=str(error))
+            wait_s, told = every_s or max(0.01, answer), ""
+        except RefusedError as error:  # a lock, a full disk, a way back: it is tried again
+            if str(error) != told:
+                _log.warning("put off", error=str(error))
+            told = str(error)
         except Exception as error:  # nothing may end it while the service runs
             _log.error("failed", exc_info=error)
         await asyncio.sleep(wait_s)

@@ -136,3 +136,19 @@ def test_text_that_is_no_utf8_is_shown_with_replacements(path: Path) -> None:
         {"a": 2, "b": "a\N{REPLACEMENT CHARACTER}b"},
         {"a": 3, "b": b"\x00\xff"},
     ]
+
+
+def test_a_database_that_is_not_the_unified_one_is_named_and_a_fault_of_ours_stays_one(
+    path: Path,
+) -> None:
+    def wrong(connection: Connection) -> object:
+        return connection.execute("SELECT * FROM model_providers").fetchall()
+
+    with Store(path) as store:
+        for ask in (store.read_now, store.write_now):
+            with pytest.raises(UnavailableError, match="is not the unified database"):
+                ask(wrong)
+        store.write_now(lambda c: c.execute("CREATE TABLE migration_facts (name, value)"))
+        for ask in (store.read_now, store.write_now):
+            with pytest.raises(apsw.SQLError, match="no such table"):
+                ask(wrong)
