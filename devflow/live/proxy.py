@@ -117,6 +117,9 @@ class Proxy:
         self._open = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        # Nobody else keeps one whose client has left: it could be collected amid its request, which
+        # would be no longer in flight then, and its write still to come.
+        self._serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(self, listening: socket.socket) -> None:
         """Take connections until cancelled."""
@@ -179,11 +182,14 @@ class Proxy:
     ) -> None:
         """Serve one client's connection, request after request."""
         client = _Peer(h11.SERVER, reader, writer)
+        self._serving.add(task := asyncio.current_task())
         with suppress(ConnectionError):  # whoever it was has gone: nobody is left to be answered
             try:
                 await self._serve(client)
             except h11.ProtocolError as error:
                 await _refuse(client, error.error_status_hint, f"this is no HTTP: {error}")
+            finally:
+                self._serving.discard(task)
         writer.close()
 
     async def _serve(self, client: _Peer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
 from itertools import count
 
@@ -43,3 +45,41 @@ async def statuses(requests: int) -> list[int]:
 def test_a_connection_is_not_used_again_after_a_failure_of_the_service() -> None:
     # uvicorn closes it after an exception, and the answer before does not say so.
     assert asyncio.run(statuses(2)) == [500, 200]
+
+
+async def in_flight_after_its_client_left() -> list[int]:
+    """Send a request, leave, and count what is in flight before and after the service answers."""
+    asked, answering = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answering.wait()
+        with contextlib.suppress(ConnectionError):
+            writer.write(OK)
+            await reader.read(1)
+        writer.close()
+
+    service = await asyncio.start_server(answer, "127.0.0.1", 0)
+    proxy = Proxy({LEGACY: f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}"})
+    Gate(lambda: LEGACY, proxy).settle()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(proxy.serve(listening))
+        _, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await asked.wait()
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.05)  # until the proxy has seen it leave
+        gc.collect()
+        found = [(await proxy.figures()).in_flight]
+        answering.set()
+        assert await proxy.empty(5)
+        found.append((await proxy.figures()).in_flight)
+        serving.cancel()
+    service.close()
+    return found
+
+
+def test_a_request_stays_in_flight_when_its_client_left_and_memory_is_tidied() -> None:
+    assert asyncio.run(in_flight_after_its_client_left()) == [1, 0]
