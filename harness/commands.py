@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from harness.fixture.copy_database import copy_database
 from harness.fixture.roots import refuse_other_folder
 from harness.keys import SigningKey, signing_key
 from harness.mapping import Mapping
-from harness.model import COMMAND_S, Finding, Severity, Verdict
+from harness.model import COMMAND_S, DATABASES, Finding, Severity, Verdict
 from harness.play import play, refuse_misfit
 from harness.progress import Tell, nobody
 from harness.report import load, summary_line
@@ -119,7 +120,9 @@ def rehearse_tree(
         made = _section(result, out, candidate.mapping)
         title = f"Rehearsal of {candidate.name}"
         report = _report(Kind.REHEARSAL, title, began, candidate, made, result)
-        return _answer(replace(report, profile=profile), result, out, signer)
+        unseen = (*_not_there(Snapshot.of(out / "fixture")), *report.not_examined)
+        report = replace(report, profile=profile, not_examined=unseen)
+        return _answer(report, result, out, signer)
 
 
 def play_scenario(
@@ -200,6 +203,18 @@ def _keep_apart(source: Path, out: Path) -> None:
             f"--out {out} and {source} lie in each other, and a source is never written to;"
             " name another folder with --out"
         )
+
+
+def _not_there(sources: Snapshot) -> Iterator[str]:
+    """Yield each source that holds nothing: what is valid without it says nothing about it."""
+    for name in (*DATABASES, "registry"):
+        kind = "log" if name == "registry" else "database"
+        what = f"the {kind} {sources.path(name).relative_to(sources.directory)}"
+        state = sources.state(name)
+        if state == "missing":
+            yield f"{what}, which is not there"
+        elif state == "empty":
+            yield f"{what}, which has no bytes"
 
 
 def _section(result: RunResult, out: Path, mapping: Path) -> RunSection:

@@ -65,6 +65,7 @@ def test_a_rehearsal_prints_one_object_and_leaves_the_source_alone(
     before = state(source)
     code = run("rehearse", "--source", source, "--out", tmp_path / "out", "--json")
     said = json.loads(capsys.readouterr().out)
+    assert json.loads(Path(said["report"]).read_text())["not_examined"] == []
     assert (code, said["verdict"]) == (0, "valid")
     assert set(said) == {"verdict", "findings", "examined", "report"}
     assert said["examined"]["rows"]["legacy rows"] > 0
@@ -251,15 +252,23 @@ def test_a_database_that_another_process_holds_locked_is_one_sentence(
 
 
 @pytest.mark.parametrize("change", ["missing", "zero-byte"])
-def test_a_source_that_lacks_something_is_migrated_all_the_same(
-    source: Path, tmp_path: Path, change: str
+def test_a_source_that_lacks_something_is_migrated_all_the_same_and_that_is_told(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
-    tree = Path(shutil.copytree(source, tmp_path / "tree"))
+    tree, out = Path(shutil.copytree(source, tmp_path / "tree")), tmp_path / "out"
     if change == "missing":
         shutil.rmtree(tree / "data")
+        (tree / "logs" / "model-registry.log").unlink()
+        told = [f"the database data/{n}.sqlite, which is not there" for n in ("devflow", "vector")]
+        told.append("the log logs/model-registry.log, which is not there")
     else:
         (tree / "data" / "vector.sqlite").write_bytes(b"")
-    assert run("rehearse", "--source", tree, "--out", tmp_path / "out") == 0
+        told = ["the database data/vector.sqlite, which has no bytes"]
+    assert run("rehearse", "--source", tree, "--out", out) == 0
+    assert f"; NOT EXAMINED: {'; '.join(told)}; report: " in capsys.readouterr().out
+    assert json.loads((out / "report.json").read_text())["not_examined"] == told
+    page = (out / "report.html").read_text()
+    assert f"<strong>Not examined:</strong> {'; '.join(told)}" in page
 
 
 def test_a_bug_of_the_harness_is_one_sentence_and_exits_with_255(

@@ -206,7 +206,7 @@ def test_a_gate_without_an_engine_judges_the_rest_and_tells_wherever_people_look
     assert [run["name"] for run in document["runs"]] == ["plain"]
     assert document["not_examined"][0].startswith(told)
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Not examined on this machine:" in page
+    assert "Not examined:" in page
     for name in ("report.html", "report.md", "junit.xml", "report.sarif"):
         assert "no container engine answers" in (tmp_path / "out" / name).read_text().replace(
             "\\", ""

@@ -14,6 +14,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from devflow.migration.errors import MigrationError
+from devflow.migration.tree import Tree as MigratedTree
 from harness.errors import BadInputError, EnvironmentFaultError
 from harness.fixture.build import build
 from harness.fixture.copy import LARGEST_FILE_BYTES, copy_tree
@@ -362,16 +364,39 @@ def test_links_are_copied_as_links_and_never_lead_out_of_the_tree(
     assert not any(os.path.lexists(out / name) for name in ("beyond", "absolute", "pipe"))
 
 
-def test_a_database_behind_a_link_is_read_within_the_tree_only(
+@pytest.mark.parametrize(
+    "place", ["devflow.sqlite", "data/vector.sqlite", "data", "data/kept/note"]
+)
+def test_a_link_that_the_migration_refuses_is_refused_in_its_words(
+    tree: Path, tmp_path: Path, out: Path, place: str
+) -> None:
+    (tree / "data" / "kept").mkdir()
+    (tree / "data" / "kept" / "note").touch()
+    (tree / place).rename(tree / "elsewhere")
+    (tree / place).symlink_to(tree / "elsewhere")
+    with pytest.raises(BadInputError) as refused:
+        copy_tree(tree, out)
+    with pytest.raises(MigrationError) as migration:
+        MigratedTree.at(tree).check()
+    assert str(refused.value) == str(migration.value)
+    assert not out.exists()
+
+
+def test_a_link_in_place_of_the_log_is_refused_and_not_left_out(
     tree: Path, tmp_path: Path, out: Path
 ) -> None:
-    moved = legacy(tree).rename(tree / "elsewhere.sqlite")
-    legacy(tree).symlink_to("../elsewhere.sqlite")
-    copy_tree(tree, out)
-    assert legacy(out).stat().st_size == moved.stat().st_size
-    shutil.rmtree(out)
-    moved.rename(tmp_path / "outside.sqlite")
-    legacy(tree).unlink()
-    legacy(tree).symlink_to(tmp_path / "outside.sqlite")
-    with pytest.raises(BadInputError, match="leads out of the tree"):
+    (tree / LOG).rename(tmp_path / "elsewhere")
+    (tree / LOG).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInputError, match=f"{LOG} is a link; put what it names in its place"):
         copy_tree(tree, out)
+
+
+@pytest.mark.parametrize("place", ["data/vector.sqlite", LOG])
+def test_what_is_no_file_in_the_place_of_one_is_refused(tree: Path, out: Path, place: str) -> None:
+    for make in (Path.mkdir, os.mkfifo):
+        path = tree / place
+        path.unlink() if path.is_file() else path.rmdir()
+        make(path)
+        with pytest.raises(BadInputError, match=f"{place} is no file: put the .* in its place"):
+            copy_tree(tree, out)
+    assert not out.exists()
