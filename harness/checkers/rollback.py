@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import apsw
@@ -11,7 +11,7 @@ import apsw
 from harness.checkers.evidence import Evidence
 from harness.database import quote
 from harness.errors import HarnessError
-from harness.model import DATABASES, CheckResult, Finding, Severity
+from harness.model import DATABASES, CheckResult, Finding
 from harness.snapshot import Snapshot, differences
 
 __all__ = ["check"]
@@ -19,8 +19,8 @@ __all__ = ["check"]
 _VERIFIES: Final = (
     "After the rollback each database has the rows (typed, in any order), schema text, pragmas and"
     " AUTOINCREMENT numbers that it had, and is missing or empty where it was; log and"
-    " configuration are the same bytes with the same permissions; no file is left over besides the"
-    " backups."
+    " configuration are the same bytes; databases, files and folders, empty ones too, are all"
+    " there with the permissions that they had; nothing is left over besides the backups."
 )
 _DOES_NOT_VERIFY: Final = (
     "Pages, free space and rowids that no column shows; times and owners of files; writes made"
@@ -48,7 +48,7 @@ def check(evidence: Evidence) -> CheckResult:
                     actual=str(error),
                 )
             )
-        findings += _left_over(evidence.before, evidence.rolled_back, ignored)
+        findings += _folders(evidence.before, evidence.rolled_back, ignored)
         findings += _database_modes(evidence.before, evidence.rolled_back)
     return CheckResult.judged(
         "rollback",
@@ -89,21 +89,36 @@ def _counted(before: Snapshot) -> dict[str, int]:
     return counts
 
 
-def _left_over(before: Snapshot, after: Snapshot, ignored: tuple[str, ...]) -> Iterator[Finding]:
-    """Warn of empty folders that the rollback left; files in them are findings of their own."""
+def _folders(before: Snapshot, after: Snapshot, ignored: tuple[str, ...]) -> Iterator[Finding]:
+    """Compare folders and their permissions, but for those of the backups."""
     homes = {str(parent) for folder in ignored for parent in PurePosixPath(folder).parents}
-    for path in sorted(after.directory.rglob("*")):
-        if not path.is_dir() or path.is_symlink() or any(path.iterdir()):
+    were, are = _modes(before.directory), _modes(after.directory)
+    for name in sorted({*were, *are} - homes):
+        if any(name == one or name.startswith((f"{one}/", f"{one}.")) for one in ignored):
             continue
-        name = path.relative_to(after.directory).as_posix()
-        backup = name in homes or any(name.startswith(folder) for folder in ignored)
-        if not backup and not (before.directory / name).exists():
-            yield Finding(
-                rule="rollback/folder-left-over",
-                severity=Severity.WARNING,
-                cause=f"the rollback left an empty folder {name}",
-                key=name,
-            )
+        was, now = were.get(name), are.get(name)
+        if was == now:
+            continue
+        rule, what = "folder-mode", "has other permissions"
+        if was is None:
+            rule, what = "folder-left-over", "was left over"
+        elif now is None:
+            rule, what = "folder-lost", "is gone"
+        yield Finding(
+            rule=f"rollback/{rule}",
+            cause=f"the folder {name} {what}",
+            key=name,
+            expected=None if was is None else f"{was:o}",
+            actual=None if now is None else f"{now:o}",
+        )
+
+
+def _modes(directory: Path) -> dict[str, int]:
+    return {
+        path.relative_to(directory).as_posix(): path.stat().st_mode & 0o7777
+        for path in directory.rglob("*")
+        if path.is_dir() and not path.is_symlink()
+    }
 
 
 def _database_modes(before: Snapshot, after: Snapshot) -> Iterator[Finding]:
@@ -115,7 +130,6 @@ def _database_modes(before: Snapshot, after: Snapshot) -> Iterator[Finding]:
         if was != now:
             yield Finding(
                 rule="rollback/database-mode",
-                severity=Severity.WARNING,
                 cause=f"the {name} database has other permissions",
                 database=name,
                 expected=f"{was:o}",

@@ -10,7 +10,7 @@ from handmade import mapping, rules, tree
 
 from harness.checkers import rollback
 from harness.checkers.evidence import Evidence
-from harness.model import Severity, Verdict
+from harness.model import Verdict
 from harness.snapshot import Snapshot
 
 ROOT = """
@@ -81,17 +81,33 @@ def test_files_lost_changed_or_left_over_are_found(made: Evidence) -> None:
         "rollback/file-lost",
         "rollback/file-changed",
         "rollback/file-invented",
+        "rollback/folder-left-over",
     }
-    assert rules(result, Severity.WARNING) == {"rollback/folder-left-over"}
 
 
 def test_permissions_are_compared(made: Evidence) -> None:
     assert made.rolled_back is not None
     (made.rolled_back.directory / ".env").chmod(0o600)
     made.rolled_back.path("root").chmod(0o600)
-    result = rollback.check(made)
-    assert rules(result) == {"rollback/file-mode"}
-    assert rules(result, Severity.WARNING) == {"rollback/database-mode"}
+    (made.rolled_back.directory / "data").chmod(0o777)
+    assert rules(rollback.check(made)) == {
+        "rollback/file-mode",
+        "rollback/database-mode",
+        "rollback/folder-mode",
+    }
+
+
+def test_folders_that_are_gone_or_new_are_found_also_without_a_file_in_them(
+    made: Evidence,
+) -> None:
+    assert made.rolled_back is not None
+    (made.before.directory / "data" / "attachments" / "empty").mkdir(parents=True)
+    (made.rolled_back.directory / "data" / "attachments" / "other").mkdir(parents=True)
+    found = {(one.rule, one.key) for one in rollback.check(made).findings}
+    assert found == {
+        ("rollback/folder-lost", "data/attachments/empty"),
+        ("rollback/folder-left-over", "data/attachments/other"),
+    }
 
 
 def test_a_missing_or_broken_database_is_a_finding(made: Evidence) -> None:
