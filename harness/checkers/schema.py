@@ -39,8 +39,9 @@ _VERIFIES: Final = (
     " checked, rebuilt and checked again, and a table renamed, on a throwaway copy."
 )
 _DOES_NOT_VERIFY: Final = (
-    "Whether the declared schema is a good one; whether a trigger or view that runs does what its"
-    " author meant; whether what was merged or repaired serves its old purpose; triggers counted"
+    "Whether the declared schema is a good one, and has the sources' UNIQUE constraints, defaults"
+    " and actions of foreign keys; whether a trigger or view that runs does what its author meant,"
+    " on each change; whether what was merged or repaired serves its old purpose; triggers counted"
     " as not fired."
 )
 _SEVERITIES: Final = {
