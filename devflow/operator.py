@@ -257,14 +257,16 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None, live: tuple[st
     in .devflow-migration/sidecar.sqlite. Without, all later writes go to a file. `replay` puts
     either into a unified database again.
     """
-    if export is not None and export.exists():
-        raise click.UsageError(f"{export} is there already; name another file for --export")
     if keep_writes and export is not None:
         raise click.UsageError(
             "--export goes with --to-backup: --keep-writes has nothing to export"
         )
     root = _only_look(lambda: _begun_or_root(tree), tree)
-    file = export or later.free_path(root.directory / (_LIVE_EXPORT if live else _EXPORT))
+    resumed = _only_look(lambda: phases.is_going_back(root), tree)
+    if export is not None and export.exists() and not resumed:
+        raise click.UsageError(f"{export} is there already; name another file for --export")
+    wanted = export or root.directory / (_LIVE_EXPORT if live else _EXPORT)
+    file = later.free_path(wanted)
     way = _way(live, file)
     exported: Mapping[str, int] = {}
     if not keep_writes and not live:
@@ -279,6 +281,8 @@ def _rollback(tree: Path, keep_writes: bool, export: Path | None, live: tuple[st
     exported = exported or told.counts.get("rollback.export", {})
     if exported:
         click.echo(f"{sum(exported.values()):,} rows that were written since are in {file}")
+    elif resumed and not keep_writes and (earlier := later.newest(wanted)):
+        click.echo(f"what was written since may be in {earlier}, of the run that was cut off")
 
 
 def _tell_the_way_back(tree: Path, told: Narrator, *, keep_writes: bool) -> None:

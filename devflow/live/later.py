@@ -8,6 +8,7 @@ which a rollback that was cut off begins again, whatever it had restored by then
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = [
     "export",
     "free_path",
     "give_back",
+    "newest",
     "put_back",
     "set_aside",
 ]
@@ -158,11 +160,19 @@ def _made_of(sidecar: Path) -> str | None:
 
 def free_path(path: Path) -> Path:
     """Return `path`, or where something is there, the same with a number that is free."""
-    number, free = 1, path
-    while free.exists():
-        free = path.with_name(f"{path.stem}.{number}{path.suffix}")
-        number += 1
-    return free
+    return next(one for one in _numbered(path) if not one.exists())
+
+
+def newest(path: Path) -> Path | None:
+    """Return the last that `free_path` gave for `path` and that is there, None where none is."""
+    there = list(itertools.takewhile(Path.exists, _numbered(path)))
+    return there[-1] if there else None
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    for number in itertools.count(1):
+        yield path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
 def clear_away(tree: Tree) -> bool:

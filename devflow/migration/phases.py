@@ -33,6 +33,7 @@ __all__ = [
     "Step",
     "Way",
     "apply",
+    "is_going_back",
     "plan",
     "rollback",
     "run_of",
@@ -251,6 +252,14 @@ def run_of(tree: Tree) -> str | None:
         return None
     with closing(Journal(tree.work)) as journal:
         return None if journal.rolling_back() else journal.run()
+
+
+def is_going_back(tree: Tree) -> bool:
+    """Return whether a rollback was begun in this tree and has not ended."""
+    if not Journal.exists(tree.work):
+        return False
+    with closing(Journal(tree.work)) as journal:
+        return journal.rolling_back()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from devflow_tree import LegacyTree, environment
 from devflow import operator
 from devflow.migration import backups, phases
 from devflow.migration.errors import sqlite_says
+from devflow.migration.tree import Tree
 from harness.nemeses.meanwhile import small_disk
 
 
@@ -228,3 +229,49 @@ def test_an_interruption_while_modules_are_loaded_is_one_sentence(
     )
     assert done.returncode == 1
     assert done.stderr == "error: interrupted; run the same command again\n"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_rollback_that_was_cut_off_is_run_again_by_the_same_command(
+    tree: LegacyTree,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    before = tree.copy(tmp_path / "before")
+    tree.apply("validate")
+    tree.run("root", "INSERT INTO task_contexts (id, title) VALUES ('late', 'x')")
+    file = tmp_path / "late.sqlite" if named else tree.directory / "backups" / "later-writes.sqlite"
+    command = ["rollback", tree.directory, *(["--export", file] if named else [])]
+    restore = backups.restore_database
+
+    def cut_off(at: Tree, name: str) -> dict[str, int]:
+        if name == "legacy":
+            raise KeyboardInterrupt
+        return restore(at, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backups, "restore_database", cut_off)
+        assert told(capsys, *command)[0] == 3
+    exported = file.read_bytes()
+    code, out, err = told(capsys, *command)
+    assert (code, err) == (0, "")
+    last = f"what was written since may be in {file}, of the run that was cut off"
+    assert out.splitlines()[-1] == last
+    assert file.read_bytes() == exported
+    assert tree.state == before.state
+
+
+def test_a_file_that_is_there_is_not_written_over_by_an_export(
+    tree: LegacyTree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.apply("validate")
+    file = tmp_path / "mine.sqlite"
+    file.write_text("mine")
+    code, _, err = told(capsys, "rollback", tree.directory, "--export", file)
+    assert (code, err) == (
+        1,
+        f"error: {file} is there already; name another file for --export\n",
+    )
+    assert file.read_text() == "mine"
