@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ __all__ = ["claimed", "cleared", "fresh", "lay", "prepare", "prepare_claimed", "
 
 _MARKER = ".migration-gate"
 _COMING = "coming"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _APPROVALS = "approvals"  # so `harness approve` calls it, which is of a higher layer
 
 
@@ -82,7 +85,8 @@ def claimed(out: Path) -> Iterator[Path]:
     """Hold `out` for one run: a new folder, an empty one, or one that an earlier run left.
 
     Nothing in it is removed before `cleared`. BadInputError where something else is in it, a
-    report that somebody approved, or where another run holds it.
+    report that somebody approved, or where another run holds it; EnvironmentFaultError where the
+    disk is full, also later.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -101,7 +105,24 @@ def claimed(out: Path) -> Iterator[Path]:
             ) from error
         except OSError as error:
             raise _unwritable(out, error) from error
-        yield out
+        try:
+            yield out
+        except (OSError, apsw.FullError) as error:
+            if not _is_full(error):
+                raise
+            place = getattr(error, "filename", None) or out
+            raise EnvironmentFaultError(
+                f"the disk of {place} is full; make room there, or name a folder on another disk"
+                " with --out"
+            ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether there was no room; `shutil.Error` has no number, but the words for each file."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    words = [os.strerror(number) for number in _FULL]
+    return isinstance(error, apsw.FullError) or any(word in str(error) for word in words)
 
 
 def cleared(out: Path, *, but: str | None = None) -> Path:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
+import apsw
 import pytest
 from small_candidate import MANIFEST, small_tree
 
 from harness import cli
 from harness.approval.statement import FOLDER
-from harness.errors import BadInputError, ExitCode
+from harness.errors import BadInputError, EnvironmentFaultError, ExitCode
 from harness.stage import claimed, cleared
 
 APPROVAL = f"{FOLDER}/release-manager-0123456789ab.json"
@@ -119,3 +123,23 @@ def test_a_folder_that_another_run_uses_is_refused(
     assert (out / "report.json").read_text() == "signed"
     assert run(*given, "--out", out) == ExitCode.VALID
     assert (out / "report.json").read_text() != "signed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        shutil.Error([("a", "b", f"[Errno 28] {os.strerror(errno.ENOSPC)}: 'b'")]),
+        apsw.FullError("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_named_in_one_sentence(tmp_path: Path, error: Exception) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(EnvironmentFaultError, match=f"the disk of {out} is full; "), claimed(out):
+        raise error
+
+
+def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), claimed(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
