@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.approval.judge import Asked, Judged, judge, signed_pair, with_approvals
 from harness.approval.page import PAGE, write_page
-from harness.approval.statement import FOLDER, sign_approval, statement_for
+from harness.approval.statement import FOLDER, approval_path, sign_approval, statement_for
 from harness.assemble import now
 from harness.errors import BadInputError
 from harness.keys import SigningKey
@@ -51,6 +51,8 @@ class Prepared:
         yield f"policy     version {policy['version']}, {short(policy['sha256'])}"
         yield f"approver   {self.owner} as {says['role']}, key {short(self.key.key_id)}"
         yield f"reason     {says['reason']}"
+        if approval_path(report.folder, self.statement, self.key).exists():
+            yield "replaces   the approval that this key has signed in this role, and its reason"
         for finding in self.judged.result.findings:
             if finding.severity is Severity.WARNING:
                 yield f"mind       {finding.cause}"

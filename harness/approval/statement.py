@@ -40,6 +40,7 @@ __all__ = [
     "Approval",
     "SignedReport",
     "UnfitError",
+    "approval_path",
     "approvals_in",
     "read_approval",
     "sign_approval",
@@ -172,8 +173,12 @@ def sign_approval(folder: Path, statement: Mapping[str, Any], key: SigningKey) -
     payload = json.dumps(statement, sort_keys=True, ensure_ascii=False, allow_nan=False)
     envelope = Envelope(payload.encode(), PAYLOAD_TYPE, {})
     envelope.sign(key.signer)
-    name = f"{statement['predicate']['role']}-{key.key_id[:12]}.json"
-    return write_atomically(folder / FOLDER / name, envelope_bytes(envelope))
+    return write_atomically(approval_path(folder, statement, key), envelope_bytes(envelope))
+
+
+def approval_path(folder: Path, statement: Mapping[str, Any], key: SigningKey) -> Path:
+    """Return where the statement signed with this key lies below the report's folder."""
+    return folder / FOLDER / f"{statement['predicate']['role']}-{key.key_id[:12]}.json"
 
 
 def approvals_in(folder: Path) -> tuple[Path, ...]:

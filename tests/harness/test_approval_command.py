@@ -58,6 +58,7 @@ def test_two_persons_approve_and_the_report_is_valid(
     assert "report     Rehearsal of devflow: valid, made 2026-01-02T03:04:09Z" in said
     assert "approver   Ann Archer as release-manager, key " in said
     assert "reason     read the page\n" in said
+    assert "replaces" not in said
     assert "bound      before/data/vector.sqlite " in said
     assert "mind " not in said
     assert approve(office, "bob", "--yes") == 0
@@ -170,3 +171,14 @@ def test_there_is_no_way_to_force_anything(capsys: pytest.CaptureFixture[str]) -
         assert "--force" in capsys.readouterr().err
         assert run(command, "--help") == 0
         assert "force" not in capsys.readouterr().out
+
+
+def test_who_approves_once_more_is_told_what_that_replaces(
+    office: Office, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert approve(office, "ann", "--yes", *compared(office)) == 0
+    assert approve(office, "bob", "--yes", *compared(office)) == 0
+    assert "replaces" not in capsys.readouterr().out
+    assert approve(office, "bob", "--yes", *compared(office)) == 0
+    said = capsys.readouterr().out
+    assert "replaces   the approval that this key has signed in this role, and its reason" in said
