@@ -24,6 +24,7 @@ from harness.candidate_speech import PHASES, Driver, Event, Lockstep, Outcome, S
 from harness.errors import BadInputError
 from harness.model import COMMAND_S
 from harness.suggest import did_you_mean, unknown_key
+from harness.yaml_file import plain_yaml
 
 __all__ = [
     "DEFAULT_MANIFEST",
@@ -258,7 +259,7 @@ class _Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data = plain_yaml(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise BadInputError(
                 f"the candidate's manifest {path} cannot be read ({error.strerror});"

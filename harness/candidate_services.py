@@ -17,6 +17,7 @@ import yaml
 
 from harness.errors import BadInputError
 from harness.suggest import unknown_key
+from harness.yaml_file import plain_yaml
 
 __all__ = ["Live", "Service", "read_live", "read_services", "stand_ins"]
 
@@ -212,7 +213,7 @@ def stand_ins(folder: Path) -> tuple[Service, ...]:
     """
     path = folder / "services.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = plain_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise BadInputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     return read_services(

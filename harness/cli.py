@@ -6,6 +6,7 @@ Only what `--help` needs is imported at the top; each command imports its own.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import BadInputError, ExitCode, HarnessError
 from harness.model import COMMAND_S
 from harness.progress import unheard
 from harness.signing import EXIT_CODES, approve, keygen, verify
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(given: list[str]) -> int:
     as_json = "--json" in given
     try:
+        _refuse_other_bytes(given)
         code = cli.main(given, prog_name="harness", standalone_mode=False)
     except click.ClickException as error:
         hint = getattr(error, "ctx", None)
@@ -64,6 +66,16 @@ def _run(given: list[str]) -> int:
         text = f"the harness itself broke ({type(error).__name__}: {error}); see {place}"
         return _fail(text, ExitCode.BROKEN, as_json=as_json)
     return code if isinstance(code, int) else ExitCode.VALID
+
+
+def _refuse_other_bytes(given: list[str]) -> None:
+    """Refuse names that no report and no JSON could hold."""
+    for argument in given:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            text = f"{argument!a} has bytes that are no UTF-8; rename it and try again"
+            raise BadInputError(text) from error
 
 
 def _fail(text: str, code: ExitCode, *, as_json: bool) -> int:
@@ -106,6 +118,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise _UnreadError from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            text = f"the name {error.filename} is too long for a file; give a shorter one"
+            raise BadInputError(text) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

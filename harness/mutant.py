@@ -13,6 +13,7 @@ import yaml
 from harness.errors import BadInputError
 from harness.scenario import LiveLoad, Trial, live_of, trial_of
 from harness.suggest import unknown_key
+from harness.yaml_file import plain_yaml
 
 __all__ = ["DEFINITIONS", "Edit", "Mutant", "load_mutants", "plant"]
 
@@ -81,7 +82,7 @@ def load_mutants(directory: Path = DEFINITIONS) -> tuple[Mutant, ...]:
 
 def _load(path: Path) -> Iterable[Mutant]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = plain_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, list):
@@ -148,7 +149,7 @@ def plant(mutant: Mutant, package: Path, out: Path) -> Path:
     for edit in mutant.edits:
         _patch(copy / edit.file, edit, f"{mutant.defined_in}: mutant `{mutant.name}`")
     manifest = copy / "candidate.yaml"
-    document = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+    document = plain_yaml(manifest.read_text(encoding="utf-8"))
     document["pythonpath"] = [".."]
     manifest.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return manifest

@@ -12,9 +12,10 @@ import yaml
 from harness.errors import BadInputError
 from harness.suggest import did_you_mean, unknown_key
 
-__all__ = ["YamlFile"]
+__all__ = ["YamlFile", "plain_yaml"]
 
 _SHOWN_CHARACTERS = 60
+_TOO_DEEP = "it is nested too deeply, or contains itself"
 
 
 class _Loader(yaml.SafeLoader):
@@ -25,6 +26,31 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, but a key that stands twice is an error: the last one would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        seen: set[str] = set()
+        for key in keys:
+            if key.value in seen:
+                text = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, text, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def plain_yaml(text: str) -> Any:
+    """Return the values of a YAML file without a schema.
+
+    YAMLError where it is none, a key stands twice in one mapping, or it is nested too deeply.
+    """
+    try:
+        return yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 (it is a SafeLoader)
+    except RecursionError as error:
+        raise yaml.YAMLError(_TOO_DEEP) from error
 
 
 class YamlFile:
@@ -52,6 +78,8 @@ class YamlFile:
             line = mark.line + 1 if mark else 1
             said = getattr(error, "problem", None) or " ".join(str(error).split())
             raise BadInputError(f"{path}:{line}: this is not YAML: {said}") from error
+        except RecursionError as error:
+            raise BadInputError(f"{path}:1: this is not YAML: {_TOO_DEEP}") from error
 
     def wrong(self, where: tuple[Any, ...], text: str, *, key: str | None = None) -> BadInputError:
         """Return an error at the place `where` (keys from the top); `key`: at that key."""

@@ -242,6 +242,8 @@ def _parse_problem(name: str, text: str) -> str | None:
             list(yaml.safe_load_all(text))
     except (ValueError, yaml.YAMLError) as error:
         return " ".join(str(error).split())
+    except RecursionError:
+        return "it is nested too deeply"
     return None
 
 

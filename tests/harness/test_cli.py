@@ -166,6 +166,15 @@ def test_a_fixture_is_built_by_itself(tmp_path: Path, capsys: pytest.CaptureFixt
     ("arguments", "said"),
     [
         (["rehears"], "Did you mean 'rehearse'?"),
+        (["rehearse", "--source", "{tmp}/full", "--out", "{long}"], "name another folder"),
+        (["rehearse", "--source", "{long}"], "is too long for a file; give a shorter one"),
+        (["rehearse", "--source", "{tmp}/a\udcff"], "has bytes that are no UTF-8; rename it"),
+        (["rehearse", "--source", "{tmp}/full", "--candidate", "{tmp}/deep.yaml"], "too deeply"),
+        (["rehearse", "--source", "{tmp}/full", "--candidate", "{tmp}/twice.yaml"], "stands twice"),
+        (["scenario", "{tmp}/deep.yaml"], "nested too deeply"),
+        (["build", "{tmp}/deep.yaml", "--out", "{tmp}/b"], "nested too deeply"),
+        (["build", "{tmp}/twice.yaml", "--out", "{tmp}/b"], "'profile' stands twice"),
+        (["build", "real-like", "--scale", "1e9", "--out", "{tmp}/b"], "give at most 100000"),
         (["rehearse"], "Missing option '--source'"),
         (["rehearse", "--source", "{tmp}/none"], "is no folder; name the root of a DevFlow tree"),
         (["rehearse", "--source", "{tmp}", "--out", "{tmp}/out"], "lie in each other"),
@@ -196,7 +205,12 @@ def test_bad_input_is_one_sentence_and_exits_with_254(
     (tmp_path / "full" / "devflow.sqlite").touch()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").touch()
-    code = run(*[argument.replace("{tmp}", str(tmp_path)) for argument in arguments])
+    (tmp_path / "deep.yaml").write_text("[" * 5_000)
+    (tmp_path / "twice.yaml").write_text("profile: empty\nprofile: large\n")
+    places = {"{tmp}": str(tmp_path), "{long}": str(tmp_path / ("x" * 300))}
+    for mark, place in places.items():
+        arguments = [argument.replace(mark, place) for argument in arguments]
+    code = run(*arguments)
     printed = capsys.readouterr()
     assert code == ExitCode.BAD_INPUT
     assert printed.out == ""
