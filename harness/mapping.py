@@ -182,6 +182,8 @@ def _parsed(path: Path, content: bytes) -> Mapping:
         raise BadInputError(f"{path}: {_yaml_problem(error)}") from error
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path}: is not UTF-8 text") from error
+    except RecursionError as error:
+        raise BadInputError(f"{path}: is nested too deeply") from error
     digest = hashlib.sha256(content).hexdigest()
     return _Reader(path).mapping(document, digest=digest)
 

@@ -173,6 +173,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BadInputError, match=r"bytes\.yaml"):
         Mapping.load(tmp_path / "bytes.yaml")
+    with pytest.raises(BadInputError, match="is nested too deeply"):
+        Mapping.load(written(tmp_path, "[" * 5_000))
 
 
 def test_a_residue_mask_has_room_for_63_columns(tmp_path: Path) -> None:
