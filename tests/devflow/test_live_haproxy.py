@@ -181,7 +181,7 @@ def told(
 ) -> tuple[int, str]:
     """Ask for a gate that cannot be; return the exit code and what is said."""
     code = operator.main(
-        ["gate", "model-registry", str(port), "--control", "0", "--legacy", "http://127.0.0.1:1",
+        ["gate", "model-registry", str(port), "--control", "2", "--legacy", "http://127.0.0.1:1",
          "--unified", "http://127.0.0.1:1", "--tree", str(tmp_path), *words]
     )  # fmt: skip
     said = capsys.readouterr()
