@@ -18,6 +18,7 @@ import yaml
 from harness.errors import BadInputError
 from harness.model import DATABASES
 from harness.suggest import unknown_key
+from harness.yaml_file import plain_yaml
 
 __all__ = [
     "FullText",
@@ -177,13 +178,11 @@ class Mapping:
 def _parsed(path: Path, content: bytes) -> Mapping:
     """Return the mapping that `content` says; a campaign loads one file a thousand times."""
     try:
-        document = yaml.load(content, Loader=_UniqueKeys)  # noqa: S506 (a safe loader)
+        document = plain_yaml(content)
     except yaml.YAMLError as error:
         raise BadInputError(f"{path}: {_yaml_problem(error)}") from error
     except UnicodeDecodeError as error:
         raise BadInputError(f"{path}: is not UTF-8 text") from error
-    except RecursionError as error:
-        raise BadInputError(f"{path}: is nested too deeply") from error
     digest = hashlib.sha256(content).hexdigest()
     return _Reader(path).mapping(document, digest=digest)
 
@@ -193,21 +192,6 @@ _ASCII_LOWER = {n: n + 32 for n in range(ord("A"), ord("Z") + 1)}
 
 def _folded(name: str) -> str:
     return name.translate(_ASCII_LOWER)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader, but a key that stands twice is an error and not the last one's win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

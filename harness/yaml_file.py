@@ -42,7 +42,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def plain_yaml(text: str) -> Any:
+def plain_yaml(text: str | bytes) -> Any:
     """Return the values of a YAML file without a schema.
 
     YAMLError where it is none, a key stands twice in one mapping, or it is nested too deeply.
